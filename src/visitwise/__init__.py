@@ -1,0 +1,1 @@
+"""Discrete-time survival analysis on visit sequences."""

@@ -1,0 +1,295 @@
+"""Patients with their outcomes: what became of each, splits by patient, batches, and a place on disk."""
+
+import json
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+
+from visitwise._ragged import arrays_of, offsets_of, refuse, trusted
+from visitwise.visits import Schema, Visits
+
+FORMAT = "visitwise cohort 1"
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """What became of each patient; never a visit.
+
+    Args:
+        start: First row whose outcome counts; earlier visits are history only.
+        stop: Number of the row after the last one: rows `start <= k < stop` are known.
+        cause: 0 if the patient was still event-free after row `stop - 1` (censored); otherwise the number of the cause
+            whose event happened in that row, 1 where there is only one.
+        censored_exposure: Share of the last interval that a censored patient was followed through.
+        followup_days: Days from the patient's time origin to the event or the end of follow-up, NaN if not recorded.
+
+    Raises:
+        ValueError: Anything above does not hold; names the patient by position.
+    """
+
+    start: Int[Tensor, " patient"]
+    stop: Int[Tensor, " patient"]
+    cause: Int[Tensor, " patient"]
+    censored_exposure: Float[Tensor, " patient"]
+    followup_days: Float[Tensor, " patient"]
+
+    def __post_init__(self) -> None:
+        for name, values in arrays_of(self).items():
+            if values.shape != self.stop.shape or values.dim() != 1:
+                raise ValueError(
+                    f"{name} has shape {list(values.shape)}; expected {list(self.stop.shape)}, one a patient"
+                )
+        for name in ("start", "stop", "cause"):
+            if (dtype := getattr(self, name).dtype).is_floating_point or dtype == torch.bool:
+                raise ValueError(f"{name} has dtype {dtype}; expected whole numbers")
+        position = torch.arange(len(self))
+        refuse(self.start < 0, position, self.start, "starts at row {}; expected 0 or more")
+        refuse(self.stop <= self.start, position, self.stop, "stops at row {}; expected a row after the start")
+        refuse(self.cause < 0, position, self.cause, "has the cause {}; expected 0 (censored), 1, 2, ...")
+        share = self.censored_exposure
+        refuse(~((share >= 0) & (share <= 1)), position, share, "has the censored exposure {}; expected 0 to 1")
+        refuse(self.followup_days < 0, position, self.followup_days, "is followed for {} days; expected 0 or more")
+
+    @classmethod
+    def of(
+        cls,
+        stop: Int[Tensor, " patient"],
+        observed: Shaped[Tensor, " patient"],
+        *,
+        start: Int[Tensor, " patient"] | None = None,
+        cause: Int[Tensor, " patient"] | None = None,
+        censored_exposure: Float[Tensor, " patient"] | None = None,
+        followup_days: Float[Tensor, " patient"] | None = None,
+    ) -> Self:
+        """An outcome from `stop` and `observed` (true or 1 where the event was seen); the rest has its usual value.
+
+        Raises:
+            ValueError: `observed` holds something other than 0 and 1, or disagrees with `cause`.
+
+        Examples:
+            >>> outcome = Outcome.of(stop=torch.tensor([3, 2]), observed=torch.tensor([True, False]))
+            >>> outcome.start.tolist(), outcome.cause.tolist()
+            ([0, 0], [1, 0])
+        """
+        position = torch.arange(observed.shape[0])
+        refuse((observed != 0) & (observed != 1), position, observed, "has observed = {}; expected 0 or 1")
+        seen = observed.bool()
+        if cause is None:
+            cause = seen.long()
+        elif cause.shape == seen.shape:
+            refuse((cause > 0) != seen, position, cause, "has the cause {}, which disagrees with observed")
+        return cls(
+            start=torch.zeros_like(stop) if start is None else start,
+            stop=stop,
+            cause=cause,
+            censored_exposure=torch.ones(stop.shape) if censored_exposure is None else censored_exposure,
+            followup_days=torch.full(stop.shape, torch.nan) if followup_days is None else followup_days,
+        )
+
+    def __len__(self) -> int:
+        """Number of patients."""
+        return self.stop.shape[0]
+
+    @property
+    def observed(self) -> Bool[Tensor, " patient"]:
+        """True where the event was seen."""
+        return self.cause > 0
+
+    @property
+    def n_rows(self) -> int:
+        """Number of intervals of all patients together whose outcome is known."""
+        return int((self.stop - self.start).sum())
+
+    def select(self, patients: Int[Tensor, " chosen"]) -> Self:
+        """The outcomes of the patients at these positions, in this order."""
+        return trusted(type(self), **{name: value[patients] for name, value in arrays_of(self).items()})
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same outcomes on another device."""
+        return trusted(type(self), **{name: values.to(device) for name, values in arrays_of(self).items()})
+
+
+@dataclass(frozen=True, eq=False)
+class Cohort:
+    """Patients: their visits and what became of them. A batch is a small cohort.
+
+    Raises:
+        ValueError: The two parts differ in length, or a patient's outcome lies beyond the record.
+    """
+
+    visits: Visits
+    outcome: Outcome
+
+    def __post_init__(self) -> None:
+        if len(self.visits) != len(self.outcome):
+            raise ValueError(
+                f"visits of {len(self.visits)} patients, outcomes of {len(self.outcome)}; expected as many"
+            )
+        beyond = self.outcome.stop > self.visits.length
+        refuse(beyond, self.visits.patient_id, self.outcome.stop, "stops at row {}, beyond the last recorded visit")
+
+    def __len__(self) -> int:
+        """Number of patients."""
+        return len(self.visits)
+
+    def __repr__(self) -> str:
+        events = int(self.outcome.observed.sum())
+        return (
+            f"Cohort({len(self):,} patients, {self.visits.n_visits:,} visits, {self.visits.codes.shape[0]:,} codes, "
+            f"{self.outcome.n_rows:,} rows at risk, {events:,} events)"
+        )
+
+    def select(self, patients: Int[Tensor, " chosen"]) -> Self:
+        """The patients at these positions, in this order."""
+        return trusted(type(self), visits=self.visits.select(patients), outcome=self.outcome.select(patients))
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same patients on another device."""
+        return trusted(type(self), visits=self.visits.to(device), outcome=self.outcome.to(device))
+
+    @classmethod
+    def concat(cls, cohorts: Sequence[Self]) -> Self:
+        """All patients of several cohorts.
+
+        Raises:
+            ValueError: The cohorts' schemas differ, or a patient is in two of them.
+        """
+        if not cohorts:
+            raise ValueError("no cohort to join; expected at least one")
+        schemas = {cohort.visits.schema for cohort in cohorts}
+        if len(schemas) > 1:
+            raise ValueError(f"the cohorts have {len(schemas)} different schemas; expected one")
+        require_disjoint(*cohorts)
+        visits = [cohort.visits for cohort in cohorts]
+        joined = {
+            name: torch.cat([getattr(part, name) for part in visits])
+            for name in ("codes", "day", "patient_id", "static", "measurements")
+        }
+        outcomes = [arrays_of(cohort.outcome) for cohort in cohorts]
+        return cls(
+            Visits(
+                code_offsets=offsets_of(torch.cat([part.code_offsets.diff() for part in visits])),
+                visit_offsets=offsets_of(torch.cat([part.length for part in visits])),
+                schema=visits[0].schema,
+                **joined,
+            ),
+            Outcome(**{name: torch.cat([part[name] for part in outcomes]) for name in outcomes[0]}),
+        )
+
+    # --------------------------------------------------------------------------------------------- splits and batches
+
+    def split(self, fractions: Sequence[float], *, seed: int) -> tuple[Self, ...]:
+        """Patients dealt at random into parts of these shares; every patient is in exactly one part.
+
+        Raises:
+            ValueError: The shares do not sum to 1, or a part would be empty.
+
+        Examples:
+            >>> visits = Visits.from_lists([[["a"]]] * 10, day=[[0]] * 10)
+            >>> cohort = Cohort(visits, Outcome.of(torch.ones(10, dtype=torch.long), torch.zeros(10)))
+            >>> [len(part) for part in cohort.split([0.8, 0.2], seed=0)]
+            [8, 2]
+        """
+        if min(fractions, default=0) <= 0 or abs(sum(fractions) - 1) > 1e-9:
+            raise ValueError(f"the shares are {list(fractions)}; expected positive numbers that sum to 1")
+        order = torch.from_numpy(np.random.default_rng(seed).permutation(len(self)))
+        cuts = [round(float(share) * len(self)) for share in np.cumsum(fractions)]
+        parts = [order[begin:end] for begin, end in zip([0, *cuts[:-1]], cuts, strict=True)]
+        if any(len(part) == 0 for part in parts):
+            raise ValueError(f"{len(self)} patients in shares of {list(fractions)} leave an empty part; expected none")
+        return tuple(self.select(part.sort().values) for part in parts)
+
+    def batches(self, batch_size: int, *, seed: int, epoch: int = 0, window: int = 1) -> Iterator[Self]:
+        """Every patient once, in batches drawn at random with this seed and epoch.
+
+        With `window` above 1, that many batches are drawn together and sorted by number of visits before they are cut,
+        so that a batch holds patients of like length and little padding. That is faster, and each batch becomes a
+        biased sample: sum the loss and divide by a constant, never by the batch's own size.
+
+        Raises:
+            ValueError: The cohort is empty, or a size is below 1.
+        """
+        if len(self) == 0:
+            raise ValueError("the cohort has no patients; expected at least one")
+        if batch_size < 1 or window < 1:
+            raise ValueError(f"batch_size is {batch_size} and window {window}; expected both at least 1")
+        random = np.random.default_rng([seed, epoch])
+        order = torch.from_numpy(random.permutation(len(self)))
+        batches: list[Tensor] = []
+        for together in order.split(batch_size * window):
+            by_length = together[self.visits.length[together].argsort(stable=True)] if window > 1 else together
+            batches.extend(by_length.split(batch_size))
+        for place in random.permutation(len(batches)):
+            yield self.select(batches[place])
+
+    # ----------------------------------------------------------------------------------------------------- to disk
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write the arrays as `.npy` files that `load` maps into memory.
+
+        The folder appears complete or not at all.
+
+        Raises:
+            FileExistsError: The folder is there already.
+        """
+        folder = Path(folder)
+        if folder.exists():
+            raise FileExistsError(f"{folder} exists; choose another folder or remove it")
+        unfinished = folder.with_name(f".{folder.name}.unfinished")
+        shutil.rmtree(unfinished, ignore_errors=True)
+        unfinished.mkdir(parents=True)
+        arrays = {**arrays_of(self.visits), **arrays_of(self.outcome)}
+        for name, values in arrays.items():
+            np.save(unfinished / f"{name}.npy", values.cpu().numpy())
+        schema = self.visits.schema
+        manifest = {
+            "format": FORMAT,
+            "schema": {field.name: list(getattr(schema, field.name)) for field in fields(schema)},
+            "shapes": {name: list(values.shape) for name, values in arrays.items()},
+        }
+        (unfinished / "cohort.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
+        unfinished.rename(folder)
+
+    @classmethod
+    def load(cls, folder: str | os.PathLike[str]) -> Self:
+        """A saved cohort, mapped into memory: what is not used is not read, and changes never reach the files.
+
+        Raises:
+            FileNotFoundError: There is no cohort in the folder.
+            ValueError: The folder holds another format, or an array is not as large as was written down.
+        """
+        folder = Path(folder)
+        if not (folder / "cohort.json").is_file():
+            raise FileNotFoundError(f"{folder} holds no cohort.json; expected a folder written by Cohort.save")
+        manifest = json.loads((folder / "cohort.json").read_text(encoding="utf-8"))
+        if manifest.get("format") != FORMAT:
+            raise ValueError(f"{folder} holds the format {manifest.get('format')!r}; expected {FORMAT!r}")
+        arrays = {}
+        for name, shape in manifest["shapes"].items():
+            values = np.load(folder / f"{name}.npy", mmap_mode="c" if 0 not in shape else None, allow_pickle=False)
+            if list(values.shape) != shape:
+                raise ValueError(f"{folder / name}.npy holds {list(values.shape)} values; expected {shape}")
+            arrays[name] = torch.from_numpy(values)
+        schema = Schema(**{kind: tuple(names) for kind, names in manifest["schema"].items()})
+        outcome = trusted(Outcome, **{field.name: arrays.pop(field.name) for field in fields(Outcome)})
+        return trusted(cls, visits=trusted(Visits, schema=schema, **arrays), outcome=outcome)
+
+
+def require_disjoint(*cohorts: Cohort) -> None:
+    """Refuse cohorts that share a patient, such as a training and a test set that were split by visit.
+
+    Raises:
+        ValueError: A patient is in two of the cohorts, or twice in one.
+    """
+    ids, counts = torch.cat([cohort.visits.patient_id for cohort in cohorts]).unique(return_counts=True)
+    if bool((counts > 1).any()):
+        shared = ids[counts > 1]
+        raise ValueError(f"patient {int(shared[0])} is in two cohorts ({len(shared)} such patients); expected none")

@@ -1,0 +1,305 @@
+"""The ragged carrier: the visits of many patients as flat arrays with offsets, and the views of them.
+
+Nothing is padded in store. A patient owns a range of visits, a visit owns a range of codes, and two offset arrays say
+which (the list layout of Arrow, the rows of a CSR matrix):
+
+    codes          7 2 | 4 | 7 | 3 3 9        every code of every visit of every patient
+    code_offsets   0     2   3   4      7     visit j owns codes[code_offsets[j] : code_offsets[j + 1]]
+    visit_offsets  0         2          4     patient i owns visits visit_offsets[i] to visit_offsets[i + 1]
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import torch
+from jaxtyping import Bool, Float, Int, Shaped
+from torch import Tensor
+from torch.nn.utils.rnn import PackedSequence
+
+from visitwise._ragged import arrays_of, offsets_of, ranges, refuse, trusted
+
+PADDING = "<padding>"
+
+
+@dataclass(frozen=True)
+class Schema:
+    """What the columns of `Visits` mean: names of the codes, the static features and the measurements.
+
+    Code 0 is always the padding, which no visit records.
+    """
+
+    codes: tuple[str, ...]
+    static: tuple[str, ...] = ()
+    measurements: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.codes or self.codes[0] != PADDING:
+            raise ValueError(f"the code names begin with {self.codes[:1]}; expected {PADDING!r} first")
+        for kind in ("codes", "static", "measurements"):
+            names = getattr(self, kind)
+            repeated = sorted({name for name in names if names.count(name) > 1}) if len(set(names)) < len(names) else []
+            if repeated:
+                raise ValueError(f"the {kind} names hold {repeated[0]!r} twice; expected each name once")
+
+    @classmethod
+    def of(cls, codes: Sequence[str], static: Sequence[str] = (), measurements: Sequence[str] = ()) -> Self:
+        """A schema from the code names alone, without the padding."""
+        return cls((PADDING, *codes), tuple(static), tuple(measurements))
+
+
+class Padded(NamedTuple):
+    """The dense view of the notes: codes in a box, and masks that say which cells of the box are real."""
+
+    codes: Int[Tensor, "patient visit code"]
+    code_mask: Bool[Tensor, "patient visit code"]
+    visit_mask: Bool[Tensor, "patient visit"]
+
+
+@dataclass(frozen=True, eq=False)
+class Visits:
+    """Every visit of every patient; never an outcome.
+
+    Args:
+        codes: Position in `schema.codes` of every code recorded.
+        code_offsets: Visit `j` owns `codes[code_offsets[j]:code_offsets[j + 1]]`; a visit may have no code.
+        visit_offsets: Patient `i` owns the visits from `visit_offsets[i]` up to `visit_offsets[i + 1]`; at least one.
+        day: When each visit closes, in days from a time origin of the patient's own; rises strictly.
+        patient_id: A different whole number for each patient.
+        static: Features known at the first visit, `schema.static` names them.
+        measurements: Numbers measured at each visit, NaN where not measured; `schema.measurements` names them.
+        schema: The names.
+
+    Raises:
+        ValueError: Anything above does not hold; names the patient.
+    """
+
+    codes: Int[Tensor, " code"]
+    code_offsets: Int[Tensor, " visit_and_end"]
+    visit_offsets: Int[Tensor, " patient_and_end"]
+    day: Float[Tensor, " visit"]
+    patient_id: Int[Tensor, " patient"]
+    static: Float[Tensor, "patient feature"]
+    measurements: Float[Tensor, "visit measurement"]
+    schema: Schema
+
+    def __post_init__(self) -> None:
+        _check_sizes(self)
+        _check_visits(self)
+
+    @classmethod
+    def from_lists(
+        cls,
+        codes: Sequence[Sequence[Sequence[str]]],
+        day: Sequence[Sequence[float]],
+        *,
+        schema: Schema | None = None,
+        patient_id: Sequence[int] | None = None,
+        static: Sequence[Sequence[float]] | None = None,
+        measurements: Sequence[Sequence[Sequence[float]]] | None = None,
+    ) -> Self:
+        """Visits from nested lists: `codes[i][k]` are the code names at visit `k` of patient `i`, `day[i][k]` its day.
+
+        Args:
+            codes: Code names by patient and visit.
+            day: Days by patient and visit.
+            schema: The known codes. If not given, every code that occurs, sorted.
+            patient_id: One number for each patient; 0, 1, 2, ... if not given.
+            static: Static features of each patient.
+            measurements: Measurements by patient and visit.
+
+        Raises:
+            ValueError: A code is not in the schema, a patient's lists differ in length, or as in `Visits`.
+
+        Examples:
+            >>> visits = Visits.from_lists([[["flu", "fever"], []], [["fever"]]], day=[[0, 30], [0]])
+            >>> visits.schema.codes
+            ('<padding>', 'fever', 'flu')
+            >>> visits.codes.tolist(), visits.code_offsets.tolist(), visits.visit_offsets.tolist()
+            ([2, 1, 1], [0, 2, 2, 3], [0, 2, 3])
+        """
+        ids = list(range(len(codes))) if patient_id is None else list(patient_id)
+        if not len(codes) == len(day) == len(ids):
+            raise ValueError(
+                f"codes of {len(codes)}, days of {len(day)} and ids of {len(ids)} patients; expected as many"
+            )
+        for who, visits, days in zip(ids, codes, day, strict=True):
+            if len(visits) != len(days):
+                raise ValueError(
+                    f"patient {who} has codes for {len(visits)} visits and {len(days)} days; expected as many"
+                )
+        flat = [visit for visits in codes for visit in visits]
+        if schema is None:
+            schema = Schema.of(sorted({name for visit in flat for name in visit}))
+        position = {name: place for place, name in enumerate(schema.codes) if name != PADDING}
+        for who, visits in zip(ids, codes, strict=True):
+            unknown = [name for visit in visits for name in visit if name not in position]
+            if unknown:
+                raise ValueError(
+                    f"patient {who} has the code {unknown[0]!r}; expected one of the schema's {len(position)}"
+                )
+        measured = [row for visits in measurements for row in visits] if measurements is not None else [[]] * len(flat)
+        return cls(
+            codes=torch.tensor([position[name] for visit in flat for name in visit], dtype=torch.int32),
+            code_offsets=offsets_of([len(visit) for visit in flat]),
+            visit_offsets=offsets_of([len(visits) for visits in codes]),
+            day=torch.tensor([when for days in day for when in days], dtype=torch.float64),
+            patient_id=torch.tensor(ids, dtype=torch.int64),
+            static=torch.tensor(static if static is not None else [[]] * len(ids), dtype=torch.float32),
+            measurements=torch.tensor(measured, dtype=torch.float32),
+            schema=schema,
+        )
+
+    # ------------------------------------------------------------------------------------------------ what it holds
+
+    def __len__(self) -> int:
+        """Number of patients."""
+        return self.patient_id.shape[0]
+
+    @property
+    def n_visits(self) -> int:
+        """Number of visits of all patients together."""
+        return self.day.shape[0]
+
+    @property
+    def length(self) -> Int[Tensor, " patient"]:
+        """Number of visits of each patient."""
+        return self.visit_offsets.diff()
+
+    @property
+    def patient(self) -> Int[Tensor, " visit"]:
+        """Which patient each visit belongs to, as a position from 0."""
+        return torch.repeat_interleave(self.length, output_size=self.n_visits)
+
+    @property
+    def index(self) -> Int[Tensor, " visit"]:
+        """Which of the patient's visits each visit is, from 0."""
+        return torch.arange(self.n_visits, device=self.day.device) - self.visit_offsets[:-1][self.patient]
+
+    @property
+    def gap(self) -> Float[Tensor, " visit"]:
+        """Days since the patient's previous visit; 0 at the first."""
+        gap = self.day.diff(prepend=self.day[:1])
+        return gap.index_fill(0, self.visit_offsets[:-1], 0.0)
+
+    # -------------------------------------------------------------------------------------------------------- views
+
+    @property
+    def mask(self) -> Bool[Tensor, "patient visit"]:
+        """True where the padded view holds a real visit."""
+        length = self.length
+        return torch.arange(int(length.max()), device=length.device) < length[:, None]
+
+    def pad(self, values: Shaped[Tensor, "visit *rest"], fill: float = 0.0) -> Shaped[Tensor, "patient width *rest"]:
+        """Values at every visit, laid out as `[patient, visit, ...]` with `fill` after a patient's last visit."""
+        n_patients, width = len(self), int(self.length.max())
+        box = values.new_full((n_patients * width, *values.shape[1:]), fill)
+        return box.index_copy(0, self.patient * width + self.index, values).unflatten(0, (n_patients, width))
+
+    def unpad(self, padded: Shaped[Tensor, "patient width *rest"]) -> Shaped[Tensor, "visit *rest"]:
+        """The values at real visits of a padded box; the inverse of `pad`."""
+        expected = (len(self), int(self.length.max()))
+        if padded.shape[:2] != expected:
+            raise ValueError(
+                f"values of shape {list(padded.shape)}; expected {list(expected)} patients and visits first"
+            )
+        return padded[self.patient, self.index]
+
+    def pack(self, values: Shaped[Tensor, "visit *rest"]) -> PackedSequence:
+        """Values at every visit as torch's `PackedSequence`: all first visits, then all second visits, and so on."""
+        length = self.length
+        sorted_indices = length.argsort(descending=True, stable=True)
+        rank = sorted_indices.argsort()
+        order = (self.index * len(self) + rank[self.patient]).argsort()
+        batch_sizes = torch.bincount(self.index).cpu()
+        return PackedSequence(values[order], batch_sizes, sorted_indices, rank)
+
+    def unpack(self, packed: PackedSequence) -> Shaped[Tensor, "visit *rest"]:
+        """The values of a packed sequence in the order of the flat arrays; the inverse of `pack`."""
+        rank = self.length.argsort(descending=True, stable=True).argsort()
+        order = (self.index * len(self) + rank[self.patient]).argsort()
+        return packed.data[order.argsort()]
+
+    def padded(self) -> Padded:
+        """Codes as `[patient, visit, code]`, padded with 0, and the two masks.
+
+        Examples:
+            >>> visits = Visits.from_lists([[["a", "b"], ["a"]], [["b"]]], day=[[0, 30], [0]])
+            >>> visits.padded().codes.tolist()
+            [[[1, 2], [1, 0]], [[2, 0], [0, 0]]]
+        """
+        per_visit = self.code_offsets.diff()
+        width = max(int(per_visit.max()), 1)
+        visit = torch.repeat_interleave(per_visit)
+        place = torch.arange(self.codes.shape[0], device=self.codes.device) - self.code_offsets[:-1][visit]
+        box = self.codes.new_zeros(self.n_visits * width).index_copy(0, visit * width + place, self.codes)
+        codes = self.pad(box.unflatten(0, (self.n_visits, width)))
+        return Padded(codes, codes != 0, self.mask)
+
+    # --------------------------------------------------------------------------------------------- patients in, out
+
+    def select(self, patients: Int[Tensor, " chosen"], length: Int[Tensor, " chosen"] | None = None) -> Self:
+        """The visits of the patients at these positions, in this order; only their first `length` visits if given."""
+        recorded = self.length[patients]
+        length = recorded if length is None else length
+        impossible = (length < 1) | (length > recorded)
+        refuse(impossible, self.patient_id[patients], length, "is cut to {} visits, which the record does not hold")
+        visit = ranges(self.visit_offsets[patients], length)
+        n_codes = self.code_offsets[visit + 1] - self.code_offsets[visit]
+        return trusted(
+            type(self),
+            codes=self.codes[ranges(self.code_offsets[visit], n_codes)],
+            code_offsets=offsets_of(n_codes),
+            visit_offsets=offsets_of(length),
+            day=self.day[visit],
+            patient_id=self.patient_id[patients],
+            static=self.static[patients],
+            measurements=self.measurements[visit],
+            schema=self.schema,
+        )
+
+    def to(self, device: torch.device | str) -> Self:
+        """The same visits on another device."""
+        moved = {name: values.to(device) for name, values in arrays_of(self).items()}
+        return trusted(type(self), schema=self.schema, **moved)
+
+
+def _check_sizes(visits: Visits) -> None:
+    n_visits, n_patients = visits.day.shape[0], visits.patient_id.shape[0]
+    expected = {
+        "code_offsets": [n_visits + 1],
+        "visit_offsets": [n_patients + 1],
+        "day": [n_visits],
+        "patient_id": [n_patients],
+        "static": [n_patients, len(visits.schema.static)],
+        "measurements": [n_visits, len(visits.schema.measurements)],
+    }
+    for name, shape in expected.items():
+        if list(getattr(visits, name).shape) != shape:
+            raise ValueError(f"{name} has shape {list(getattr(visits, name).shape)}; expected {shape}")
+    for name, ends in (("code_offsets", visits.codes.shape[0]), ("visit_offsets", n_visits)):
+        offsets = getattr(visits, name)
+        if int(offsets[0]) != 0 or int(offsets[-1]) != ends or bool((offsets.diff() < 0).any()):
+            raise ValueError(
+                f"{name} run from {int(offsets[0])} to {int(offsets[-1])}; expected 0 to {ends}, never falling"
+            )
+
+
+def _check_visits(visits: Visits) -> None:
+    ids, patient = visits.patient_id, visits.patient
+    refuse(visits.length < 1, ids, visits.length, "has {} visits; expected at least one")
+    values, counts = ids.unique(return_counts=True)
+    if bool((counts > 1).any()):
+        raise ValueError(f"patient {int(values[counts > 1][0])} appears twice; expected every id once")
+    n_codes = len(visits.schema.codes)
+    of_code = torch.repeat_interleave(visits.code_offsets.diff())
+    wrong = (visits.codes < 1) | (visits.codes >= n_codes)
+    refuse(wrong, ids[patient[of_code]], visits.codes, f"has the code {{}}; expected 1 to {n_codes - 1}")
+    refuse(~torch.isfinite(visits.day), ids[patient], visits.day, "has a visit on day {}; expected a finite number")
+    later = visits.gap > 0
+    later[visits.visit_offsets[:-1]] = True
+    refuse(~later, ids[patient], visits.day, "has a visit on day {}, not after the one before it; expected rising days")
+    unknown = ~torch.isfinite(visits.static)
+    refuse(unknown.any(-1), ids, visits.static.sum(-1), "has a static feature that is {}; expected finite numbers")
+    endless = visits.measurements.isinf()
+    refuse(endless.any(-1), ids[patient], visits.day, "has an infinite measurement on day {}; expected numbers or NaN")
