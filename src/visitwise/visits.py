@@ -194,7 +194,8 @@ class Visits:
         """Values at every visit, laid out as `[patient, visit, ...]` with `fill` after a patient's last visit."""
         n_patients, width = len(self), int(self.length.max())
         box = values.new_full((n_patients * width, *values.shape[1:]), fill)
-        return box.index_copy(0, self.patient * width + self.index, values).unflatten(0, (n_patients, width))
+        box = box.index_copy(0, self.patient * width + self.index, values)
+        return box.reshape(n_patients, width, *values.shape[1:])
 
     def unpad(self, padded: Shaped[Tensor, "patient width *rest"]) -> Shaped[Tensor, "visit *rest"]:
         """The values at real visits of a padded box; the inverse of `pad`."""
@@ -233,7 +234,7 @@ class Visits:
         visit = torch.repeat_interleave(per_visit)
         place = torch.arange(self.codes.shape[0], device=self.codes.device) - self.code_offsets[:-1][visit]
         box = self.codes.new_zeros(self.n_visits * width).index_copy(0, visit * width + place, self.codes)
-        codes = self.pad(box.unflatten(0, (self.n_visits, width)))
+        codes = self.pad(box.reshape(self.n_visits, width))
         return Padded(codes, codes != 0, self.mask)
 
     # --------------------------------------------------------------------------------------------- patients in, out

@@ -1,0 +1,221 @@
+"""From visits to hazards: a vector for each visit, a recurrence over the visits, one hazard logit at each of them."""
+
+from typing import Any, Literal, NamedTuple, Self
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from visitwise import functional as F
+from visitwise.cohort import Cohort
+from visitwise.visits import Schema, Visits
+
+Cell = Literal["lstm", "gru"]
+Path = Literal["padded", "packed"]
+
+TIME_FEATURES = ("gap", "time since first visit", "index")
+
+
+class VisitEncoder(nn.Module):
+    """One vector for each visit: the mean of its codes' embeddings, and beside it times, measurements and statics.
+
+    A measurement that was not taken keeps its last value; one that was never taken is 0 after scaling, and a flag
+    beside it says which of the two it is. Nothing is read from a later visit.
+
+    Args:
+        schema: Names of codes, static features and measurements.
+        embedding: Length of a code's vector.
+        time_features: Whether to add the gap since the previous visit, the time since the first and the visit's index.
+    """
+
+    scale: Tensor
+    centre: Tensor
+
+    def __init__(self, schema: Schema, embedding: int = 64, *, time_features: bool = True) -> None:
+        super().__init__()
+        self.schema = schema
+        self.time_features = time_features
+        self.embedding = nn.Embedding(len(schema.codes), embedding, padding_idx=0)
+        n_numbers = len(schema.measurements) + len(schema.static)
+        self.register_buffer("centre", torch.zeros(n_numbers))
+        self.register_buffer("scale", torch.ones(n_numbers))
+        self.n_features = embedding + 3 * time_features + 2 * len(schema.measurements) + len(schema.static)
+
+    @torch.no_grad()
+    def fit_scaling(self, visits: Visits) -> None:
+        """Centre and scale of measurements and static features, from these visits: the training ones."""
+        for place, values in enumerate([*visits.measurements.unbind(-1), *visits.static.unbind(-1)]):
+            known = values[~values.isnan()].double()
+            if known.numel() > 1:
+                self.centre[place] = known.mean()
+                self.scale[place] = known.std().clamp(min=1e-6)
+
+    def forward(self, visits: Visits) -> Float[Tensor, "visit feature"]:
+        """The vectors of all visits, one after the other: no padding is embedded."""
+        codes = nn.functional.embedding_bag(
+            visits.codes.long(),
+            self.embedding.weight,
+            visits.code_offsets,
+            mode="mean",
+            include_last_offset=True,
+        )
+        return torch.cat([codes, self._numbers(visits)], -1)
+
+    def forward_dense(self, visits: Visits) -> Float[Tensor, "patient visit feature"]:
+        """The same vectors by the textbook's way: embed the padded box, mask, sum, divide by the number of codes."""
+        padded = visits.padded()
+        embedded = self.embedding(padded.codes.long()) * padded.code_mask[..., None]
+        n_codes = padded.code_mask.sum(-1, keepdim=True).clamp(min=1)
+        return torch.cat([embedded.sum(-2) / n_codes, visits.pad(self._numbers(visits))], -1)
+
+    def _numbers(self, visits: Visits) -> Float[Tensor, "visit feature"]:
+        n_measurements = len(self.schema.measurements)
+        parts = []
+        if self.time_features:
+            parts.append(_time_features(visits))
+        if n_measurements:
+            values, known = _last_known(visits)
+            scaled = (values - self.centre[:n_measurements]) / self.scale[:n_measurements]
+            parts += [scaled.where(known, 0.0), known.float()]
+        if self.schema.static:
+            static = (visits.static - self.centre[n_measurements:]) / self.scale[n_measurements:]
+            parts.append(static[visits.patient])
+        return torch.cat(parts, -1) if parts else self.centre.new_zeros(visits.n_visits, 0)
+
+
+def _time_features(visits: Visits) -> Float[Tensor, "visit 3"]:
+    """Gap in months, time since the first visit in years, and index, each as log(1 + x)."""
+    since_first = visits.day - visits.day[visits.visit_offsets[:-1]][visits.patient]
+    times = torch.stack([visits.gap / 30, since_first / 365.25, visits.index.double()], -1)
+    return times.log1p().float()
+
+
+def _last_known(visits: Visits) -> tuple[Tensor, Tensor]:
+    """Each measurement's latest value up to and including each visit, and whether there is one."""
+    row = torch.arange(visits.n_visits, device=visits.day.device)[:, None]
+    latest = row.where(~visits.measurements.isnan(), -1).cummax(0).values
+    known = latest >= visits.visit_offsets[:-1][visits.patient][:, None]
+    return visits.measurements.gather(0, latest.clamp(min=0)), known
+
+
+class Prediction(NamedTuple):
+    """What a model says at each visit; NaN after a patient's last visit.
+
+    `hazard` is the risk of the interval after the visit. `survival` and `event_probability` follow the patient along
+    the visits that were made: the chance, seen from the first visit, of being event-free through the interval, and of
+    the event falling in it.
+    """
+
+    hazard_logits: Float[Tensor, "patient visit"]
+    hazard: Float[Tensor, "patient visit"]
+    survival: Float[Tensor, "patient visit"]
+    event_probability: Float[Tensor, "patient visit"]
+
+
+class SurvivalRNN(nn.Module):
+    """Hazard at every visit from the codes, times and measurements of that visit and all before it.
+
+    Args:
+        schema: Names of codes, static features and measurements.
+        embedding: Length of a code's vector.
+        hidden: Length of the recurrent state.
+        cell: `"lstm"` or `"gru"`.
+        path: How the recurrence meets patients of different length: `"padded"` runs over the padded box, `"packed"`
+            over a `PackedSequence`. Equal at every real visit.
+        time_features: Whether the model sees when visits happen.
+        base_rate: Share of intervals that end in the event; the first hazards of an untrained model are about this.
+        bidirectional: Let visits see later ones. Such a model knows the future and its hazards mean nothing, so it is
+            refused unless `demonstration` is true.
+        demonstration: Says that a model which sees the future is wanted, to show what goes wrong.
+        seed: Seed of the first weights.
+
+    Raises:
+        ValueError: A setting is not one of those named.
+    """
+
+    def __init__(
+        self,
+        schema: Schema,
+        *,
+        embedding: int = 64,
+        hidden: int = 64,
+        cell: Cell = "lstm",
+        path: Path = "padded",
+        time_features: bool = True,
+        base_rate: float = 0.05,
+        bidirectional: bool = False,
+        demonstration: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        _check_settings(cell, path, base_rate, bidirectional, demonstration)
+        self.settings: dict[str, Any] = {
+            "embedding": embedding,
+            "hidden": hidden,
+            "cell": cell,
+            "path": path,
+            "time_features": time_features,
+            "base_rate": base_rate,
+            "bidirectional": bidirectional,
+            "demonstration": demonstration,
+            "seed": seed,
+        }
+        self.path = path
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            self.encoder = VisitEncoder(schema, embedding, time_features=time_features)
+            recurrence = nn.LSTM if cell == "lstm" else nn.GRU
+            self.recurrence = recurrence(self.encoder.n_features, hidden, batch_first=True, bidirectional=bidirectional)
+            self.head = nn.Linear(hidden * (1 + bidirectional), 1)
+        nn.init.constant_(self.head.bias, torch.logit(torch.tensor(base_rate)).item())
+
+    @classmethod
+    def for_cohort(cls, train: Cohort, **settings: Any) -> Self:
+        """A model for cohorts like this one: its schema, its base rate, its scaling of measurements and statics."""
+        base_rate = int(train.outcome.observed.sum()) / train.outcome.n_rows
+        model = cls(train.visits.schema, base_rate=min(max(base_rate, 1e-6), 0.5), **settings)
+        model.encoder.fit_scaling(train.visits)
+        return model
+
+    @property
+    def schema(self) -> Schema:
+        """The names of the codes, static features and measurements that the model reads."""
+        return self.encoder.schema
+
+    def forward(self, visits: Visits) -> Float[Tensor, "patient visit"]:
+        """Hazard logits at every visit; NaN after a patient's last, where there is nothing to predict."""
+        if visits.schema != self.schema:
+            raise ValueError("the visits have another schema than the model: other codes, statics or measurements")
+        vectors = self.encoder(visits)
+        if self.path == "packed":
+            packed, _ = self.recurrence(visits.pack(vectors))
+            return visits.pad(self.head(visits.unpack(packed))[:, 0], fill=torch.nan)
+        states, _ = self.recurrence(visits.pad(vectors))
+        hazard_logits: Tensor = self.head(states)[..., 0]
+        return hazard_logits.masked_fill(~visits.mask, torch.nan)
+
+    @torch.no_grad()
+    def predict(self, visits: Visits, *, batch_size: int = 1024) -> Prediction:
+        """Hazards and what follows from them for any number of patients, without a trace of who shares a batch."""
+        logits = torch.full(visits.mask.shape, torch.nan)
+        was_training = self.training
+        self.eval()
+        for patients in torch.arange(len(visits)).split(batch_size):
+            batch = self(visits.select(patients))
+            logits[patients, : batch.shape[1]] = batch
+        self.train(was_training)
+        return Prediction(logits, F.hazard(logits), F.survival(logits), F.event_probability(logits))
+
+
+def _check_settings(cell: str, path: str, base_rate: float, bidirectional: bool, demonstration: bool) -> None:
+    if cell not in ("lstm", "gru"):
+        raise ValueError(f"cell is {cell!r}; expected 'lstm' or 'gru'")
+    if path not in ("padded", "packed"):
+        raise ValueError(f"path is {path!r}; expected 'padded' or 'packed'")
+    if not 0 < base_rate < 1:
+        raise ValueError(f"base_rate is {base_rate}; expected a probability between 0 and 1")
+    if bidirectional and not demonstration:
+        raise ValueError(
+            "a bidirectional model reads the future, so its hazards are not predictions; "
+            "pass demonstration=True if showing that is what you want"
+        )

@@ -1,0 +1,229 @@
+"""The training loop on one screen, and the checkpoint that lets it go on where it was killed."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from visitwise.cohort import Cohort, require_disjoint
+from visitwise.functional import hazard_nll
+from visitwise.model import SurvivalRNN
+from visitwise.visits import Schema
+
+
+@dataclass
+class History:
+    """Negative log-likelihood per row (patient and interval at risk), epoch by epoch; training values are taken while
+    the weights move."""
+
+    train_nll: list[float] = field(default_factory=list)
+    validation_nll: list[float] = field(default_factory=list)
+
+    @property
+    def best_epoch(self) -> int:
+        """Epoch with the lowest validation value, from 0."""
+        return min(range(len(self.validation_nll)), key=self.validation_nll.__getitem__)
+
+
+def fit(
+    model: SurvivalRNN,
+    train: Cohort,
+    validation: Cohort,
+    *,
+    epochs: int = 20,
+    batch_size: int = 256,
+    learning_rate: float = 3e-3,
+    weight_decay: float = 0.0,
+    patience: int = 5,
+    window: int = 8,
+    seed: int = 0,
+    checkpoint: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> History:
+    """Fit a model by maximum likelihood and leave it with the weights of its best epoch on the validation patients.
+
+    Args:
+        model: The model; trained in place.
+        train: Patients to learn from.
+        validation: Other patients, who decide when to stop.
+        epochs: Passes over the training patients, at most.
+        batch_size: Patients a step.
+        learning_rate: Step size at the start; falls to zero along a cosine over `epochs`.
+        weight_decay: Pull of the weights towards zero (AdamW).
+        patience: Epochs without a better validation value after which training stops.
+        window: Batches drawn together and sorted by length, see `Cohort.batches`.
+        seed: Decides the order of the patients.
+        checkpoint: Folder to write the state to after each epoch. If it holds one already, training goes on from it,
+            to the same weights as if it had never stopped.
+        progress: Whether to show a progress bar.
+
+    Raises:
+        ValueError: A patient is in both cohorts, or the checkpoint belongs to another run.
+    """
+    require_disjoint(train, validation)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
+    run = _Run(model, optimizer, History(), best=_copy(model))
+    choices = {
+        "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay,
+        "patience": patience, "window": window, "seed": seed, "n_patients": len(train), "model": model.settings,
+    }  # fmt: skip
+    if checkpoint is not None:
+        run.resume(Path(checkpoint), choices)
+    n_batches = math.ceil(len(train) / batch_size)
+    # One constant for the whole epoch. A mean over each batch would weigh a row by the company it happens to be in.
+    rows_per_batch = train.outcome.n_rows / n_batches
+
+    while len(run.history.train_nll) < epochs and not run.has_stalled(patience):
+        epoch = len(run.history.train_nll)
+        batches = train.batches(batch_size, seed=seed, epoch=epoch, window=window)
+        bar = tqdm(batches, total=n_batches, desc=f"epoch {epoch + 1}/{epochs}", disable=not progress, leave=False)
+        model.train()
+        total = 0.0
+        for step, batch in enumerate(bar, start=epoch * n_batches):
+            for group in optimizer.param_groups:
+                group["lr"] = learning_rate * (1 + math.cos(math.pi * step / (epochs * n_batches))) / 2
+            loss = _sum_nll(model, batch)
+            (loss / rows_per_batch).backward()
+            optimizer.step()
+            optimizer.zero_grad()
+            total += loss.item()
+        run.history.train_nll.append(total / train.outcome.n_rows)
+        run.history.validation_nll.append(evaluate_nll(model, validation))
+        if run.history.best_epoch == epoch:
+            run.best = _copy(model)
+        if checkpoint is not None:
+            run.write(Path(checkpoint), choices)
+    model.load_state_dict(run.best)
+    model.eval()
+    return run.history
+
+
+def _sum_nll(model: SurvivalRNN, batch: Cohort) -> Tensor:
+    outcome = batch.outcome
+    hazard_logits = model(batch.visits)
+    return hazard_nll(
+        hazard_logits, outcome.stop, outcome.observed, outcome.start, outcome.censored_exposure, reduction="sum"
+    )
+
+
+@torch.no_grad()
+def evaluate_nll(model: SurvivalRNN, cohort: Cohort, *, batch_size: int = 1024) -> float:
+    """Negative log-likelihood per row of these patients' outcomes."""
+    was_training = model.training
+    model.eval()
+    batches = cohort.batches(batch_size, seed=0, window=1_000)
+    total = sum(_sum_nll(model, batch).item() for batch in batches)
+    model.train(was_training)
+    return total / cohort.outcome.n_rows
+
+
+# ------------------------------------------------------------------------------------------------- models on disk
+
+
+def save_model(model: SurvivalRNN, folder: str | os.PathLike[str]) -> None:
+    """Write a model as `model.safetensors` (weights) and `model.json` (settings and the names of its inputs)."""
+    description = {"settings": model.settings, "schema": asdict(model.schema)}
+    _write(Path(folder), "model", dict(model.state_dict()), description)
+
+
+def load_model(folder: str | os.PathLike[str]) -> SurvivalRNN:
+    """A model written by `save_model`. Only numbers and JSON are read; nothing is unpickled.
+
+    Raises:
+        FileNotFoundError: There is no model in the folder.
+        ValueError: The weights do not fit the description beside them.
+    """
+    tensors, description = _read(Path(folder), "model")
+    try:
+        schema = Schema(**{kind: tuple(names) for kind, names in description["schema"].items()})
+        model = SurvivalRNN(schema, **description["settings"])
+        model.load_state_dict(tensors)
+    except (KeyError, TypeError, RuntimeError) as error:
+        reason = str(error).splitlines()[0]
+        raise ValueError(f"{folder} holds a model whose weights do not fit its description: {reason}") from error
+    model.eval()
+    return model
+
+
+@dataclass
+class _Run:
+    """All that changes during training."""
+
+    model: SurvivalRNN
+    optimizer: torch.optim.Optimizer
+    history: History
+    best: dict[str, Tensor]
+
+    def has_stalled(self, patience: int) -> bool:
+        done = len(self.history.validation_nll)
+        return done > 0 and done - 1 - self.history.best_epoch >= patience
+
+    def write(self, folder: Path, choices: Mapping[str, Any]) -> None:
+        state = self.optimizer.state_dict()
+        tensors = {f"model.{name}": value for name, value in self.model.state_dict().items()}
+        tensors |= {f"best.{name}": value for name, value in self.best.items()}
+        for parameter, moments in state["state"].items():
+            tensors |= {f"optimizer.{parameter}.{name}": value for name, value in moments.items()}
+        _write(folder, "checkpoint", tensors, {"choices": choices, "history": asdict(self.history)})
+
+    def resume(self, folder: Path, choices: Mapping[str, Any]) -> None:
+        if not (folder / "checkpoint.json").exists():
+            return
+        tensors, description = _read(folder, "checkpoint")
+        for name, value in choices.items():
+            before = description["choices"].get(name)
+            if before != value:
+                raise ValueError(f"{folder} holds a run with {name} = {before}, not {value}; expected the same choices")
+        self.history = History(**description["history"])
+        self.model.load_state_dict(_below("model.", tensors))
+        self.best = _below("best.", tensors)
+        state = self.optimizer.state_dict()
+        for name, value in _below("optimizer.", tensors).items():
+            parameter, moment = name.split(".")
+            state["state"].setdefault(int(parameter), {})[moment] = value
+        self.optimizer.load_state_dict(state)
+
+
+def _copy(model: SurvivalRNN) -> dict[str, Tensor]:
+    return {name: value.clone() for name, value in model.state_dict().items()}
+
+
+def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
+
+
+def _write(folder: Path, kind: str, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+    """Write the weights under a name of their own, then the description that names them: all of it, or none."""
+    folder.mkdir(parents=True, exist_ok=True)
+    previous = set(folder.glob(f"{kind}*.safetensors"))
+    weights = folder / f"{kind}-{os.urandom(4).hex()}.safetensors"
+    save_file({name: value.contiguous() for name, value in tensors.items()}, weights)
+    unfinished = folder / f".{kind}.json"
+    unfinished.write_text(json.dumps({"weights": weights.name, **description}, indent=1, ensure_ascii=False), "utf-8")
+    for path in (weights, unfinished):
+        with path.open("rb") as written:
+            os.fsync(written.fileno())
+    unfinished.replace(folder / f"{kind}.json")
+    for path in previous:
+        path.unlink()
+
+
+def _read(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    description_file = folder / f"{kind}.json"
+    if not description_file.is_file():
+        raise FileNotFoundError(f"{folder} holds no {kind}.json; expected a folder written by this package")
+    try:
+        description = json.loads(description_file.read_text("utf-8"))
+        weights = folder / Path(description.pop("weights")).name
+        return load_file(weights), description
+    except (ValueError, KeyError, OSError, SafetensorError) as error:
+        raise ValueError(f"{description_file} or its weights cannot be read: {error}") from error
