@@ -7,6 +7,7 @@ measured in CPU time, and what is printed is the median ratio with its quartiles
 import platform
 import time
 from collections.abc import Callable, Iterator
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -83,7 +84,7 @@ def textbook_step(cohort: Cohort, batch_size: int) -> Step:
     visits = cohort.visits
     codes = [part.tolist() for part in visits.codes.tensor_split(visits.code_offsets[1:-1])]
     bounds = visits.visit_offsets.tolist()
-    records = [codes[begin:end] for begin, end in zip(bounds[:-1], bounds[1:], strict=True)]
+    records = [codes[begin:end] for begin, end in pairwise(bounds)]
     model = textbook.TextbookLSTM(VOCABULARY, EMBEDDING, HIDDEN)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     random = np.random.default_rng(1)

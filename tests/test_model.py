@@ -1,0 +1,171 @@
+"""The model: paths that are equal, predictions that depend on nobody else, and on no later visit."""
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.cohorts import random_cohort
+from visitwise.model import SurvivalRNN
+from visitwise.visits import Visits
+
+SETTINGS = [{"cell": cell, "path": path} for cell in ("lstm", "gru") for path in ("padded", "packed")]
+
+
+def at_real_visits(model: SurvivalRNN, visits: Visits) -> Tensor:
+    return visits.unpad(model(visits))
+
+
+def test_encoding_flat_codes_equals_embedding_masking_summing_and_dividing() -> None:
+    visits = random_cohort(20, seed=0).visits
+    encoder = SurvivalRNN.for_cohort(random_cohort(20, seed=0)).encoder.double()
+    torch.testing.assert_close(encoder(visits), visits.unpad(encoder.forward_dense(visits)), rtol=0, atol=1e-12)
+
+
+def test_both_encodings_give_the_embedding_the_same_gradient() -> None:
+    visits = random_cohort(20, seed=0).visits
+    encoder = SurvivalRNN(visits.schema, time_features=False).encoder.double()
+    push = torch.randn(visits.n_visits, encoder.n_features, generator=torch.Generator().manual_seed(0)).double()
+    gradients = []
+    for vectors in (encoder(visits), visits.unpad(encoder.forward_dense(visits))):
+        encoder.zero_grad()
+        (vectors * push).sum().backward()
+        assert encoder.embedding.weight.grad is not None
+        gradients.append(encoder.embedding.weight.grad.clone())
+    torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-12)
+
+
+def test_a_visit_without_codes_is_encoded_as_zeros() -> None:
+    visits = Visits.from_lists([[["a"], []]], day=[[0, 30]])
+    encoder = SurvivalRNN(visits.schema, time_features=False).encoder
+    assert encoder(visits)[1].eq(0).all()
+
+
+@pytest.mark.parametrize("cell", ["lstm", "gru"])
+def test_padded_and_packed_paths_agree_at_every_real_visit(cell: str) -> None:
+    cohort = random_cohort(30, seed=1)
+    padded = SurvivalRNN.for_cohort(cohort, cell=cell, path="padded").double()
+    packed = SurvivalRNN.for_cohort(cohort, cell=cell, path="packed").double()
+    torch.testing.assert_close(
+        at_real_visits(padded, cohort.visits), at_real_visits(packed, cohort.visits), rtol=0, atol=1e-12
+    )
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_bucketed_batches_predict_what_the_whole_cohort_predicts(settings: dict[str, str]) -> None:
+    cohort = random_cohort(40, seed=2)
+    model = SurvivalRNN.for_cohort(cohort, **settings).double()
+    whole = {int(who): row for who, row in zip(cohort.visits.patient_id, model(cohort.visits), strict=True)}
+    for batch in cohort.batches(7, seed=0, window=6):
+        for who, row in zip(batch.visits.patient_id, model(batch.visits), strict=True):
+            torch.testing.assert_close(row, whole[int(who)][: len(row)], rtol=0, atol=1e-12, equal_nan=True)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_prediction_does_not_depend_on_who_shares_the_batch(settings: dict[str, str]) -> None:
+    cohort = random_cohort(12, seed=3)
+    model = SurvivalRNN.for_cohort(cohort, **settings).double()
+    together = model(cohort.visits)
+    for place in range(len(cohort)):
+        alone = model(cohort.select(torch.tensor([place])).visits)[0]
+        torch.testing.assert_close(alone, together[place, : len(alone)], rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_no_hazard_moves_when_later_visits_are_cut_off(settings: dict[str, str]) -> None:
+    cohort = random_cohort(12, seed=4)
+    model = SurvivalRNN.for_cohort(cohort, **settings).double()
+    whole = model(cohort.visits)
+    everyone = torch.arange(len(cohort))
+    for keep in (1, 2, 3):
+        cut = cohort.visits.select(everyone, cohort.visits.length.clamp(max=keep))
+        torch.testing.assert_close(
+            at_real_visits(model, cut), cut.unpad(whole[:, : int(cut.length.max())]), rtol=0, atol=1e-12
+        )
+
+
+def test_a_bidirectional_model_moves_earlier_hazards_when_later_visits_are_cut_off() -> None:
+    cohort = random_cohort(12, seed=4)
+    model = SurvivalRNN.for_cohort(cohort, bidirectional=True, demonstration=True, path="packed").double()
+    cut = cohort.visits.select(torch.arange(len(cohort)), cohort.visits.length.clamp(max=2))
+    moved = at_real_visits(model, cut) - cut.unpad(model(cohort.visits)[:, :2])
+    assert moved.abs().max() > 1e-3
+
+
+def test_a_bidirectional_model_is_refused_unless_for_a_demonstration() -> None:
+    schema = random_cohort(2, seed=0).visits.schema
+    with pytest.raises(ValueError, match="reads the future"):
+        SurvivalRNN(schema, bidirectional=True)
+
+
+def test_untrained_hazards_begin_at_the_base_rate() -> None:
+    cohort = random_cohort(200, seed=5)
+    base_rate = int(cohort.outcome.observed.sum()) / cohort.outcome.n_rows
+    hazard = SurvivalRNN.for_cohort(cohort).predict(cohort.visits).hazard.nanmean()
+    assert abs(hazard.item() - base_rate) < 0.3 * base_rate
+
+
+def test_predict_sees_the_time_features_that_training_saw() -> None:
+    visits = random_cohort(10, seed=6).visits
+    model = SurvivalRNN(visits.schema)
+    later = Visits(**{**vars(visits), "day": visits.day * 3})
+    assert (model.predict(visits).hazard - model.predict(later).hazard).abs().nan_to_num().max() > 1e-4
+    blind = SurvivalRNN(visits.schema, time_features=False)
+    torch.testing.assert_close(blind.predict(visits).hazard, blind.predict(later).hazard, equal_nan=True)
+
+
+def test_predict_in_small_batches_equals_predict_at_once_and_leaves_the_mode_alone() -> None:
+    visits = random_cohort(25, seed=7).visits
+    model = SurvivalRNN(visits.schema).train()
+    for small, at_once in zip(model.predict(visits, batch_size=4), model.predict(visits), strict=True):
+        torch.testing.assert_close(small, at_once, equal_nan=True)
+    assert model.training
+
+
+def test_prediction_is_nan_after_the_last_visit_and_nowhere_else() -> None:
+    visits = random_cohort(25, seed=8).visits
+    for values in SurvivalRNN(visits.schema).predict(visits):
+        assert torch.equal(values.isnan(), ~visits.mask)
+
+
+def test_a_measurement_keeps_its_last_value_and_never_one_from_another_patient_or_the_future() -> None:
+    nan = float("nan")
+    visits = Visits.from_lists(
+        [[["a"]] * 3, [["a"]] * 2],
+        day=[[0, 1, 2], [0, 1]],
+        measurements=[[[nan], [5.0], [nan]], [[nan], [7.0]]],
+        schema=random_cohort(1, seed=0).visits.schema.__class__.of(["a"], measurements=["weight"]),
+    )
+    encoder = SurvivalRNN(visits.schema, embedding=1, time_features=False).encoder
+    encoder.fit_scaling(visits)
+    value, known = encoder(visits)[:, 1], encoder(visits)[:, 2]
+    assert known.tolist() == [0, 1, 1, 0, 1]
+    high = 2**-0.5
+    torch.testing.assert_close(value, torch.tensor([0, -high, -high, 0, high]))
+
+
+def test_scaling_comes_from_the_cohort_the_model_was_made_for() -> None:
+    cohort = random_cohort(50, seed=9)
+    model = SurvivalRNN.for_cohort(cohort)
+    torch.testing.assert_close(model.encoder.centre[-1], cohort.visits.static[:, 0].mean())
+    torch.testing.assert_close(model.encoder.scale[-1], cohort.visits.static[:, 0].std())
+
+
+def test_same_seed_same_first_weights_and_the_global_generator_is_left_alone() -> None:
+    schema = random_cohort(2, seed=0).visits.schema
+    state = torch.get_rng_state()
+    first, again, other = (SurvivalRNN(schema, seed=seed).state_dict() for seed in (1, 1, 2))
+    assert torch.equal(state, torch.get_rng_state())
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["head.weight"], other["head.weight"])
+
+
+def test_visits_of_another_schema_are_refused() -> None:
+    model = SurvivalRNN(random_cohort(2, seed=0).visits.schema)
+    with pytest.raises(ValueError, match="another schema"):
+        model(Visits.from_lists([[["a"]]], day=[[0]]))
+
+
+@pytest.mark.parametrize(("setting", "value"), [("cell", "rnn"), ("path", "dense"), ("base_rate", 0.0)])
+def test_an_unknown_setting_is_refused(setting: str, value: object, unchecked: None) -> None:
+    with pytest.raises(ValueError, match=f"{setting} is"):
+        SurvivalRNN(random_cohort(2, seed=0).visits.schema, **{setting: value})
