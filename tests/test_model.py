@@ -40,6 +40,13 @@ def test_a_visit_without_codes_is_encoded_as_zeros() -> None:
     assert encoder(visits)[1].eq(0).all()
 
 
+def test_the_number_of_codes_is_given_back_to_a_mean_that_forgets_it() -> None:
+    visits = Visits.from_lists([[["a"], ["a", "a", "a"]]], day=[[0, 30]])
+    once, thrice = SurvivalRNN(visits.schema, time_features=False).encoder(visits)
+    torch.testing.assert_close(once[:-1], thrice[:-1])
+    torch.testing.assert_close(thrice[-1] - once[-1], torch.tensor(2.0).log())
+
+
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
 def test_padded_and_packed_paths_agree_at_every_real_visit(cell: str) -> None:
     cohort = random_cohort(30, seed=1)
@@ -137,7 +144,7 @@ def test_a_measurement_keeps_its_last_value_and_never_one_from_another_patient_o
     )
     encoder = SurvivalRNN(visits.schema, embedding=1, time_features=False).encoder
     encoder.fit_scaling(visits)
-    value, known = encoder(visits)[:, 1], encoder(visits)[:, 2]
+    _, _, value, known = encoder(visits).T
     assert known.tolist() == [0, 1, 1, 0, 1]
     high = 2**-0.5
     torch.testing.assert_close(value, torch.tensor([0, -high, -high, 0, high]))

@@ -17,10 +17,11 @@ TIME_FEATURES = ("gap", "time since first visit", "index")
 
 
 class VisitEncoder(nn.Module):
-    """One vector for each visit: the mean of its codes' embeddings, and beside it times, measurements and statics.
+    """One vector for each visit: the mean of its codes' embeddings, and beside it numbers.
 
-    A measurement that was not taken keeps its last value; one that was never taken is 0 after scaling, and a flag
-    beside it says which of the two it is. Nothing is read from a later visit.
+    The numbers are how many codes there are (which a mean forgets), times, measurements and static features. A
+    measurement that was not taken keeps its last value; one that was never taken is 0 after scaling, and a flag beside
+    it says which of the two it is. Nothing is read from a later visit.
 
     Args:
         schema: Names of codes, static features and measurements.
@@ -39,7 +40,7 @@ class VisitEncoder(nn.Module):
         n_numbers = len(schema.measurements) + len(schema.static)
         self.register_buffer("centre", torch.zeros(n_numbers))
         self.register_buffer("scale", torch.ones(n_numbers))
-        self.n_features = embedding + 3 * time_features + 2 * len(schema.measurements) + len(schema.static)
+        self.n_features = embedding + 1 + 3 * time_features + 2 * len(schema.measurements) + len(schema.static)
 
     @torch.no_grad()
     def fit_scaling(self, visits: Visits) -> None:
@@ -70,17 +71,17 @@ class VisitEncoder(nn.Module):
 
     def _numbers(self, visits: Visits) -> Float[Tensor, "visit feature"]:
         n_measurements = len(self.schema.measurements)
-        parts = []
+        parts = [visits.code_offsets.diff()[:, None].float().log1p()]
         if self.time_features:
             parts.append(_time_features(visits))
         if n_measurements:
-            values, known = _last_known(visits)
+            values, known = visits.last_known()
             scaled = (values - self.centre[:n_measurements]) / self.scale[:n_measurements]
             parts += [scaled.where(known, 0.0), known.float()]
         if self.schema.static:
             static = (visits.static - self.centre[n_measurements:]) / self.scale[n_measurements:]
             parts.append(static[visits.patient])
-        return torch.cat(parts, -1) if parts else self.centre.new_zeros(visits.n_visits, 0)
+        return torch.cat(parts, -1)
 
 
 def _time_features(visits: Visits) -> Float[Tensor, "visit 3"]:
@@ -88,14 +89,6 @@ def _time_features(visits: Visits) -> Float[Tensor, "visit 3"]:
     since_first = visits.day - visits.day[visits.visit_offsets[:-1]][visits.patient]
     times = torch.stack([visits.gap / 30, since_first / 365.25, visits.index.double()], -1)
     return times.log1p().float()
-
-
-def _last_known(visits: Visits) -> tuple[Tensor, Tensor]:
-    """Each measurement's latest value up to and including each visit, and whether there is one."""
-    row = torch.arange(visits.n_visits, device=visits.day.device)[:, None]
-    latest = row.where(~visits.measurements.isnan(), -1).cummax(0).values
-    known = latest >= visits.visit_offsets[:-1][visits.patient][:, None]
-    return visits.measurements.gather(0, latest.clamp(min=0)), known
 
 
 class Prediction(NamedTuple):

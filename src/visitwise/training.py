@@ -3,7 +3,7 @@
 import json
 import math
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from tqdm import tqdm
 from visitwise.cohort import Cohort, require_disjoint
 from visitwise.functional import hazard_nll
 from visitwise.model import SurvivalRNN
-from visitwise.visits import Schema
+from visitwise.visits import Schema, Visits
 
 
 @dataclass
@@ -96,6 +96,7 @@ def fit(
             optimizer.step()
             optimizer.zero_grad()
             total += loss.item()
+        model.eval()
         run.history.train_nll.append(total / train.outcome.n_rows)
         run.history.validation_nll.append(evaluate_nll(model, validation))
         if run.history.best_epoch == epoch:
@@ -107,7 +108,7 @@ def fit(
     return run.history
 
 
-def _sum_nll(model: SurvivalRNN, batch: Cohort) -> Tensor:
+def _sum_nll(model: Callable[[Visits], Tensor], batch: Cohort) -> Tensor:
     outcome = batch.outcome
     hazard_logits = model(batch.visits)
     return hazard_nll(
@@ -116,14 +117,16 @@ def _sum_nll(model: SurvivalRNN, batch: Cohort) -> Tensor:
 
 
 @torch.no_grad()
-def evaluate_nll(model: SurvivalRNN, cohort: Cohort, *, batch_size: int = 1024) -> float:
-    """Negative log-likelihood per row of these patients' outcomes."""
-    was_training = model.training
-    model.eval()
+def evaluate_nll(model: Callable[[Visits], Tensor], cohort: Cohort, *, batch_size: int = 1024) -> float:
+    """Negative log-likelihood per row at risk of these patients' outcomes.
+
+    Args:
+        model: A `SurvivalRNN`, or anything else that turns visits into hazard logits `[patient, visit]`.
+        cohort: The patients.
+        batch_size: Patients at a time; does not change the result beyond rounding.
+    """
     batches = cohort.batches(batch_size, seed=0, window=1_000)
-    total = sum(_sum_nll(model, batch).item() for batch in batches)
-    model.train(was_training)
-    return total / cohort.outcome.n_rows
+    return sum(_sum_nll(model, batch).item() for batch in batches) / cohort.outcome.n_rows
 
 
 # ------------------------------------------------------------------------------------------------- models on disk

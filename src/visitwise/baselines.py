@@ -1,0 +1,142 @@
+"""What an LSTM has to beat: a life table, and logistic regressions on the person-period table.
+
+Each baseline is called like the model, `baseline(visits) -> hazard_logits [patient, visit]`, so that the same loss and
+the same metrics judge all of them.
+"""
+
+from collections.abc import Callable
+from typing import Self
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import StandardScaler
+from torch import Tensor
+
+from visitwise.cohort import Cohort
+from visitwise.functional import logits_from_hazard, person_period
+from visitwise.visits import Visits
+
+Features = Callable[[Visits], Float[np.ndarray, "visit feature"]]
+
+DECAY_DAYS = 365.25
+
+
+class LifeTable:
+    """The same hazard for everybody: the share of events among those at risk, row by row.
+
+    Half a row at the overall rate is added to each, so that a row without events has a small hazard and not none; rows
+    that no training patient reached have the overall rate.
+
+    Examples:
+        >>> visits = Visits.from_lists([[["a"]] * 2] * 4, day=[[0, 1]] * 4)
+        >>> from visitwise.cohort import Outcome
+        >>> outcome = Outcome.of(torch.tensor([1, 2, 2, 2]), torch.tensor([True, False, False, False]))
+        >>> LifeTable.fit(Cohort(visits, outcome))(visits)[0].sigmoid()
+        tensor([0.2381, 0.0204])
+    """
+
+    def __init__(self, hazard: Float[Tensor, " visit"], overall: float) -> None:
+        self.hazard = hazard
+        self.overall = overall
+
+    @classmethod
+    def fit(cls, train: Cohort) -> Self:
+        """The life table of these patients."""
+        visit, event, weight = _rows(train)[1:]
+        at_risk = torch.bincount(visit, weights=weight)
+        events = torch.bincount(visit, weights=event.double() * weight)
+        overall = events.sum() / at_risk.sum()
+        return cls(((events + overall / 2) / (at_risk + 0.5)).float(), float(overall))
+
+    def __call__(self, visits: Visits) -> Float[Tensor, "patient visit"]:
+        beyond = max(0, int(visits.length.max()) - len(self.hazard))
+        hazard = torch.cat([self.hazard, torch.full((beyond,), self.overall)])
+        return visits.pad(logits_from_hazard(hazard[visits.index]), fill=torch.nan)
+
+
+class LogisticHazard:
+    """Logistic regression on the person-period table: a per-visit classifier on the rows that exist.
+
+    Args:
+        features: Columns for each visit, from that visit and earlier ones: `static_features`, `history_features`, ...
+        regression: A fitted scikit-learn pipeline.
+    """
+
+    def __init__(self, features: Features, regression: Pipeline) -> None:
+        self.features = features
+        self.regression = regression
+
+    @classmethod
+    def fit(cls, train: Cohort, features: Features) -> Self:
+        """Fit on the rows at risk; the last row of a censored patient weighs as much as its share followed."""
+        patient, visit, event, weight = _rows(train)
+        columns = features(train.visits)[(train.visits.visit_offsets[:-1][patient] + visit).numpy()]
+        regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        regression.fit(columns, event.numpy(), logisticregression__sample_weight=weight.numpy())
+        return cls(features, regression)
+
+    def __call__(self, visits: Visits) -> Float[Tensor, "patient visit"]:
+        logits = torch.from_numpy(self.regression.decision_function(self.features(visits))).float()
+        return visits.pad(logits, fill=torch.nan)
+
+
+def _rows(cohort: Cohort) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Patient, visit, event and weight of each row at risk with some follow-up."""
+    outcome = cohort.outcome
+    patient, visit, event = person_period(outcome.stop, outcome.observed, outcome.start)
+    partly = (visit == outcome.stop[patient] - 1) & ~event
+    weight = torch.where(partly, outcome.censored_exposure[patient].double(), 1.0)
+    followed = weight > 0
+    return patient[followed], visit[followed], event[followed], weight[followed]
+
+
+# ----------------------------------------------------------------------------------------------------------- columns
+
+
+def static_features(visits: Visits) -> Float[np.ndarray, "visit feature"]:
+    """What was known at the first visit, and the time since: age at entry, sex, visit number, years since entry."""
+    since_first = visits.day - visits.day[visits.visit_offsets[:-1]][visits.patient]
+    time = torch.stack([visits.index.double(), since_first / 365.25], 1)
+    return np.concatenate([visits.static[visits.patient].numpy(), time.numpy()], 1)
+
+
+def current_features(visits: Visits) -> Float[np.ndarray, "visit feature"]:
+    """`static_features`, and what this visit records: its codes and its measurements."""
+    return np.concatenate([static_features(visits), _codes_now(visits), *_measured(visits, remember=False)], 1)
+
+
+def history_features(visits: Visits) -> Float[np.ndarray, "visit feature"]:
+    """`current_features`, and a history made by hand.
+
+    For each code whether it was ever recorded and a count of its records that fades within a year; for each measurement
+    its last value; the number of codes that were ever recorded; the time since the last visit.
+    """
+    now = _codes_now(visits)
+    ever, faded = np.zeros_like(now), np.zeros_like(now)
+    first, length, gap = visits.visit_offsets[:-1].numpy(), visits.length.numpy(), visits.gap.numpy()
+    for k in range(int(length.max())):
+        row = first[length > k] + k
+        ever[row], faded[row] = now[row], now[row]
+        if k > 0:
+            ever[row] = np.maximum(now[row], ever[row - 1])
+            faded[row] += faded[row - 1] * np.exp(-gap[row] / DECAY_DAYS)[:, None]
+    counted, since = ever.sum(1, keepdims=True), np.log1p(gap)[:, None]
+    return np.concatenate(
+        [static_features(visits), now, ever, faded, counted, since, *_measured(visits, remember=True)], 1
+    )
+
+
+def _codes_now(visits: Visits) -> Float[np.ndarray, "visit code"]:
+    recorded = np.zeros((visits.n_visits, len(visits.schema.codes) - 1))
+    visit = torch.repeat_interleave(visits.code_offsets.diff())
+    recorded[visit.numpy(), visits.codes.numpy() - 1] = 1.0
+    return recorded
+
+
+def _measured(visits: Visits, *, remember: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Values, 0 where there is none, and whether there is one: at this visit, or at the last one that measured."""
+    values, known = visits.last_known() if remember else (visits.measurements, ~visits.measurements.isnan())
+    return values.where(known, 0.0).numpy(), known.double().numpy()
