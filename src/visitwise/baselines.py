@@ -24,7 +24,7 @@ Features = Callable[[Visits], Float[np.ndarray, "visit feature"]]
 DECAY_DAYS = 365.25
 
 
-class LifeTable:
+class LifeTableHazard:
     """The same hazard for everybody: the share of events among those at risk, row by row.
 
     Half a row at the overall rate is added to each, so that a row without events has a small hazard and not none; rows
@@ -34,7 +34,7 @@ class LifeTable:
         >>> visits = Visits.from_lists([[["a"]] * 2] * 4, day=[[0, 1]] * 4)
         >>> from visitwise.cohort import Outcome
         >>> outcome = Outcome.of(torch.tensor([1, 2, 2, 2]), torch.tensor([True, False, False, False]))
-        >>> LifeTable.fit(Cohort(visits, outcome))(visits)[0].sigmoid()
+        >>> LifeTableHazard.fit(Cohort(visits, outcome))(visits)[0].sigmoid()
         tensor([0.2381, 0.0204])
     """
 

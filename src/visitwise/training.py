@@ -44,7 +44,7 @@ def fit(
     learning_rate: float = 3e-3,
     weight_decay: float = 0.0,
     patience: int = 5,
-    window: int = 8,
+    window: int = 1,
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,

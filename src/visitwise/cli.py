@@ -1,0 +1,313 @@
+"""The command line: `visitwise simulate | describe | train | evaluate | predict`.
+
+Nothing heavy is imported until a command runs, so that `--help` answers at once.
+"""
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+if TYPE_CHECKING:
+    from visitwise.cohort import Cohort
+
+NAMED = ("small", "nafld", "pbc")
+WORLDS = ("teaching", "order-only", "no-memory")
+
+EPILOG = """
+\b
+A first run, start to end:
+  visitwise simulate cohort --patients 5000 --seed 1
+  visitwise describe cohort
+  visitwise train cohort --run first
+  visitwise evaluate cohort --run first
+  visitwise predict cohort --run first --out predictions.csv
+
+Where a COHORT is asked for, give a folder written by `visitwise simulate` or `Cohort.save`, or one of the names small,
+nafld and pbc (the last two need `pip install "visitwise[datasets]"`).
+
+Exit codes: 0 done, 1 the input was refused (the message says why), 2 wrong usage, 130 interrupted.
+"""
+
+
+class Refused(click.ClickException):
+    """An error with a message for a person, and no traceback."""
+
+    exit_code = 1
+
+
+def _command(run: Callable[..., None]) -> Callable[..., None]:
+    """Turn the package's own errors into messages, and Ctrl-C into exit code 130."""
+
+    @functools.wraps(run)
+    def wrapped(*args: Any, **kwargs: Any) -> None:
+        try:
+            run(*args, **kwargs)
+        except (ValueError, OSError, ModuleNotFoundError) as error:
+            raise Refused(str(error)) from error
+        except KeyboardInterrupt:
+            click.echo("\nInterrupted. What was finished is kept.", err=True)
+            raise SystemExit(130) from None
+
+    return wrapped
+
+
+@click.group(epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="visitwise")
+def main() -> None:
+    """Discrete-time survival analysis on visit sequences.
+
+    A patient is a row of visits. At each visit a model gives the hazard: the probability that the event happens before
+    the next contact, for a patient who has not had it yet. Training maximises the likelihood of what was seen,
+    censored patients included.
+    """
+
+
+@main.command(short_help="Write a simulated cohort whose true hazard is known.")
+@click.argument("out", type=click.Path(path_type=Path))
+@click.option("--patients", default=5_000, show_default=True, type=click.IntRange(1), help="Number of patients.")
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Another seed, other patients.")
+@click.option(
+    "--world", default="teaching", show_default=True, type=click.Choice(WORLDS), help="What drives the event."
+)
+@_command
+def simulate(out: Path, patients: int, seed: int, world: str) -> None:
+    """Write a simulated cohort, whose true hazard is known, to the folder OUT.
+
+    The worlds: in `teaching` age, today's diagnoses and the history all matter; in `order-only` nothing but the order
+    of two diagnoses does; in `no-memory` only age and today do. The true hazard is stored beside the cohort, and
+    `visitwise evaluate` says how much of what could be learned was.
+    """
+    import numpy as np
+
+    from visitwise import simulate as worlds
+
+    simulator = {"teaching": worlds.TEACHING, "order-only": worlds.ORDER_ONLY, "no-memory": worlds.NO_MEMORY}[world]
+    simulation = simulator.draw(patients, seed)
+    simulation.cohort.save(out)
+    np.save(out / "true_hazard.npy", simulation.hazard.numpy())
+    click.echo(f"{simulation.cohort}\nwritten to {out}")
+
+
+@main.command(short_help="Say what is in a cohort.")
+@click.argument("cohort")
+@_command
+def describe(cohort: str) -> None:
+    """Say what is in COHORT: patients, visits, codes, follow-up and outcomes."""
+    import torch
+
+    data = _open(cohort)
+    visits, outcome = data.visits, data.outcome
+    per_visit = visits.code_offsets.diff()
+    counts = torch.bincount(visits.codes.long(), minlength=len(visits.schema.codes))
+    lines = {
+        "patients": f"{len(data):,}",
+        "visits": f"{visits.n_visits:,} ({_spread(visits.length)} a patient)",
+        "codes": f"{len(visits.codes):,} ({_spread(per_visit)} a visit)",
+        "visits without codes": f"{int((per_visit == 0).sum()):,}",
+        "different codes": f"{int((counts > 0).sum()):,} of {len(visits.schema.codes) - 1:,} known",
+        "static features": ", ".join(visits.schema.static) or "none",
+        "measurements": ", ".join(visits.schema.measurements) or "none",
+        "rows at risk": f"{outcome.n_rows:,} ({_spread(outcome.stop - outcome.start)} a patient)",
+        "history only": f"{int(outcome.start.sum()):,} visits before follow-up starts",
+    }
+    for cause in range(int(outcome.cause.max()) + 1):
+        n = int((outcome.cause == cause).sum())
+        name = "censored" if cause == 0 else "events" if int(outcome.cause.max()) == 1 else f"events of cause {cause}"
+        lines[name] = f"{n:,} ({100 * n / len(data):.1f} % of patients)"
+    lines["event rate"] = f"{100 * int(outcome.observed.sum()) / outcome.n_rows:.2f} % of rows"
+    _table(lines)
+    click.echo("\nMost recorded codes:")
+    most = counts.argsort(descending=True, stable=True)[:10].tolist()
+    _table({visits.schema.codes[code]: f"{int(counts[code]):,}" for code in most if counts[code] > 0})
+
+
+@main.command(short_help="Train a survival LSTM; goes on where it was interrupted.")
+@click.argument("cohort")
+@click.option("--run", "folder", required=True, type=click.Path(path_type=Path), help="Folder for the model.")
+@click.option("--epochs", default=12, show_default=True, type=click.IntRange(1), help="Passes over the patients.")
+@click.option("--batch-size", default=256, show_default=True, type=click.IntRange(1), help="Patients a step.")
+@click.option("--learning-rate", default=2e-3, show_default=True, type=click.FloatRange(0, min_open=True))
+@click.option("--hidden", default=64, show_default=True, type=click.IntRange(1), help="Length of the recurrent state.")
+@click.option("--embedding", default=64, show_default=True, type=click.IntRange(1), help="Length of a code's vector.")
+@click.option("--cell", default="lstm", show_default=True, type=click.Choice(["lstm", "gru"]))
+@click.option(
+    "--window", default=1, show_default=True, type=click.IntRange(1), help="Batches sorted by length together."
+)
+@click.option(
+    "--patience", default=4, show_default=True, type=click.IntRange(1), help="Epochs without gain to stop after."
+)
+@click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Split, first weights, and order.")
+@_command
+def train(
+    cohort: str,
+    folder: Path,
+    epochs: int,
+    batch_size: int,
+    learning_rate: float,
+    hidden: int,
+    embedding: int,
+    cell: str,
+    window: int,
+    patience: int,
+    seed: int,
+) -> None:
+    """Train a survival LSTM on COHORT: 70 % of patients train, 15 % decide when to stop, 15 % are kept for `evaluate`.
+
+    Patients are split, never visits. An interrupted run goes on where it was when the same command is given again, to
+    the same weights as if it had not been interrupted.
+    """
+    import numpy as np
+
+    from visitwise.model import SurvivalRNN
+    from visitwise.training import fit, save_model
+
+    learn, decide, _ = _open(cohort).split([0.70, 0.15, 0.15], seed=seed)
+    model = SurvivalRNN.for_cohort(learn, hidden=hidden, embedding=embedding, cell=cell, seed=seed)
+    history = fit(
+        model, learn, decide, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, window=window,
+        patience=patience, seed=seed, checkpoint=folder / "checkpoint",
+    )  # fmt: skip
+    save_model(model, folder)
+    seen = np.concatenate([part.visits.patient_id.numpy() for part in (learn, decide)])
+    np.save(folder / "patients_seen.npy", np.sort(seen))
+    for epoch, (mine, theirs) in enumerate(zip(history.train_nll, history.validation_nll, strict=True)):
+        best = "  <- kept" if epoch == history.best_epoch else ""
+        click.echo(f"epoch {epoch + 1:3}   training NLL per row {mine:.5f}   validation {theirs:.5f}{best}")
+    click.echo(f"model written to {folder}; next: visitwise evaluate {cohort} --run {folder}")
+
+
+@main.command(short_help="Score a model on patients it has not seen, beside baselines.")
+@click.argument("cohort")
+@click.option("--run", "folder", required=True, type=click.Path(path_type=Path), help="Folder written by train.")
+@_command
+def evaluate(cohort: str, folder: Path) -> None:
+    """Score a trained model on the patients of COHORT that it has not seen, beside a life table and a rival.
+
+    The rival is a logistic regression on a history made by hand, fitted to the very patients the model was trained on.
+    An LSTM that does not beat it is not worth its trouble. NLL: lower is better. AUC: 0.5 is chance. Events expected
+    over events seen: 1 is right, more means that the hazards are too high.
+    """
+    import numpy as np
+    import torch
+
+    from visitwise import metrics
+    from visitwise.baselines import LifeTableHazard, LogisticHazard, history_features
+    from visitwise.training import load_model
+
+    data, model = _open(cohort), load_model(folder)
+    if data.visits.schema != model.schema:
+        raise ValueError(f"{cohort} has other codes or features than the model in {folder}; expected the same")
+    seen = torch.from_numpy(np.isin(data.visits.patient_id.numpy(), np.load(folder / "patients_seen.npy")))
+    if bool(seen.all()):
+        raise ValueError(f"the model in {folder} was trained on every patient of {cohort}; expected others to score on")
+    fresh = data.select((~seen).nonzero()[:, 0])
+    click.echo(f"{len(fresh):,} patients the model has not seen; {int(seen.sum()):,} it has are left out\n{fresh}\n")
+    judged: dict[str, Callable[[Any], torch.Tensor]] = {}
+    if bool(seen.any()):
+        past = data.select(seen.nonzero()[:, 0])
+        judged["life table"] = LifeTableHazard.fit(past)
+        judged["logistic, history by hand"] = LogisticHazard.fit(past, history_features)
+    judged[model.settings["cell"].upper()] = model
+    truth = _truth(cohort, data)
+    if truth is not None:
+        fresh_rows = truth[~seen[data.visits.patient]]
+        judged["oracle (true hazard)"] = lambda visits: visits.pad(torch.logit(fresh_rows), torch.nan)
+
+    click.echo(f"{'':27}{'NLL per row':>12}{'AUC':>8}{'events expected / seen':>25}")
+    nll = {}
+    for name, baseline_or_model in judged.items():
+        with torch.no_grad():
+            hazard_logits = baseline_or_model(fresh.visits)
+        nll[name] = metrics.nll_per_row(hazard_logits, fresh.outcome)
+        auc = float(metrics.incident_dynamic_auc(hazard_logits.sigmoid(), fresh.outcome))
+        ratio = metrics.calibration(hazard_logits.sigmoid(), fresh.outcome).ratio
+        click.echo(f"{name:27}{nll[name]:12.5f}{auc:8.3f}{ratio:25.3f}")
+    if truth is not None and bool(seen.any()):
+        baseline, *_, mine, oracle = nll.values()
+        share = metrics.share_explained(mine, baseline, oracle)
+        click.echo(f"\n{100 * share:.1f} % of what can be known beyond the life table was learned")
+
+
+@main.command(short_help="Write hazards and survival at every visit as CSV.")
+@click.argument("cohort")
+@click.option("--run", "folder", required=True, type=click.Path(path_type=Path), help="Folder written by train.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="CSV file to write.")
+@_command
+def predict(cohort: str, folder: Path, out: Path) -> None:
+    """Write hazard, survival and event probability at every visit of COHORT as a CSV file.
+
+    One row a visit: patient_id, visit (from 0), day, hazard (risk of the interval after the visit), survival (still
+    event-free after it, seen from the first visit), event_probability (the event falls in it, seen from the first).
+    """
+    import pandas as pd
+    import torch
+    from tqdm import tqdm
+
+    from visitwise.training import load_model
+
+    data, model = _open(cohort), load_model(folder)
+    unfinished = out.with_name(f".{out.name}.unfinished")
+    try:
+        with unfinished.open("w", encoding="utf-8", newline="") as file:
+            for patients in tqdm(torch.arange(len(data)).split(1024), desc="predicting", leave=False):
+                visits = data.visits.select(patients)
+                prediction = model.predict(visits)
+                columns = {
+                    "patient_id": visits.patient_id[visits.patient].numpy(),
+                    "visit": visits.index.numpy(),
+                    "day": visits.day.numpy(),
+                    "hazard": visits.unpad(prediction.hazard).numpy(),
+                    "survival": visits.unpad(prediction.survival).numpy(),
+                    "event_probability": visits.unpad(prediction.event_probability).numpy(),
+                }
+                pd.DataFrame(columns).to_csv(file, index=False, header=file.tell() == 0, float_format="%.9g")
+        unfinished.replace(out)
+    finally:
+        unfinished.unlink(missing_ok=True)
+    click.echo(f"{data.visits.n_visits:,} visits of {len(data):,} patients written to {out}")
+
+
+# ----------------------------------------------------------------------------------------------------------- the rest
+
+
+def _open(name: str) -> "Cohort":
+    """A named cohort, or one from a folder."""
+    from visitwise import datasets
+    from visitwise.cohort import Cohort
+
+    if name in NAMED and not Path(name).exists():
+        loaded: Cohort = getattr(datasets, name)()
+        return loaded
+    return Cohort.load(name)
+
+
+def _truth(name: str, data: "Cohort") -> Any:
+    """True hazards that lie beside a simulated cohort, one for each visit, or None."""
+    import numpy as np
+    import torch
+
+    file = Path(name) / "true_hazard.npy"
+    if not file.is_file():
+        return None
+    hazard = torch.from_numpy(np.load(file, allow_pickle=False)).float()
+    if len(hazard) != data.visits.n_visits:
+        raise ValueError(f"{file} holds {len(hazard)} hazards; expected {data.visits.n_visits}, one for each visit")
+    return hazard
+
+
+def _spread(values: Any) -> str:
+    low, middle, high = (float(values.double().quantile(q)) for q in (0.05, 0.5, 0.95))
+    return f"median {middle:g}, 5 to 95 % {low:g} to {high:g}"
+
+
+def _table(lines: dict[str, str]) -> None:
+    width = max(len(name) for name in lines) + 2
+    for name, value in lines.items():
+        click.echo(f"{name:{width}}{value}")
+
+
+if __name__ == "__main__":
+    main()

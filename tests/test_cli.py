@@ -1,0 +1,136 @@
+"""The command line, used as a person would use it, and misused."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from click.testing import CliRunner, Result
+
+from visitwise.cli import main
+from visitwise.cohort import Cohort
+from visitwise.training import load_model
+
+QUICK = ["--epochs", "2", "--hidden", "8", "--embedding", "8", "--batch-size", "64"]
+
+
+def run(*words: object) -> Result:
+    return CliRunner().invoke(main, [str(word) for word in words])
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A simulated cohort and a model trained on it, by the commands of the help text."""
+    folder = tmp_path_factory.mktemp("cli")
+    assert run("simulate", folder / "cohort", "--patients", 400, "--seed", 1).exit_code == 0
+    assert run("train", folder / "cohort", "--run", folder / "first", *QUICK).exit_code == 0
+    return folder
+
+
+def test_help_teaches_the_order_of_the_commands_without_importing_torch() -> None:
+    script = "import sys; from visitwise.cli import main; main(['--help'], standalone_mode=False); "
+    script += "print('torch' in sys.modules)"
+    said = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout
+    order = [said.index(f"visitwise {name} ") for name in ("simulate", "describe", "train", "evaluate", "predict")]
+    assert order == sorted(order)
+    assert said.strip().endswith("False")
+
+
+@pytest.mark.parametrize("command", ["simulate", "describe", "train", "evaluate", "predict"])
+def test_every_command_has_help(command: str) -> None:
+    result = run(command, "--help")
+    assert result.exit_code == 0
+    assert len(result.output.split("Options:")[0]) > 80
+
+
+def test_a_simulated_cohort_is_the_one_the_package_draws(folder: Path) -> None:
+    from visitwise.simulate import TEACHING
+
+    simulation = TEACHING.draw(400, 1)
+    cohort = Cohort.load(folder / "cohort")
+    assert torch.equal(cohort.visits.codes, simulation.cohort.visits.codes)
+    assert torch.equal(cohort.outcome.stop, simulation.cohort.outcome.stop)
+    np.testing.assert_array_equal(np.load(folder / "cohort" / "true_hazard.npy"), simulation.hazard.numpy())
+
+
+def test_describe_counts_what_is_there(folder: Path) -> None:
+    cohort = Cohort.load(folder / "cohort")
+    said = run("describe", folder / "cohort").output
+    assert f"{cohort.visits.n_visits:,} (median" in said
+    assert f"{int(cohort.outcome.observed.sum()):,} (" in said
+    assert "29 of 29 known" in said
+
+
+def test_evaluate_scores_only_patients_the_model_has_not_seen(folder: Path) -> None:
+    result = run("evaluate", folder / "cohort", "--run", folder / "first")
+    assert result.exit_code == 0, result.output
+    assert "60 patients the model has not seen; 340 it has are left out" in result.output
+    for name in ("life table", "logistic, history by hand", "LSTM", "oracle (true hazard)"):
+        assert f"\n{name}" in result.output
+
+
+def test_evaluate_on_other_patients_scores_all_of_them(folder: Path) -> None:
+    assert run("simulate", folder / "others", "--patients", 100, "--seed", 2).exit_code == 0
+    result = run("evaluate", folder / "others", "--run", folder / "first")
+    assert "100 patients the model has not seen; 0 it has are left out" in result.output
+
+
+def test_predictions_are_those_of_the_model(folder: Path) -> None:
+    out = folder / "predictions.csv"
+    assert run("predict", folder / "cohort", "--run", folder / "first", "--out", out).exit_code == 0
+    table, visits = pd.read_csv(out), Cohort.load(folder / "cohort").visits
+    prediction = load_model(folder / "first").predict(visits)
+    assert table.patient_id.tolist() == visits.patient_id[visits.patient].tolist()
+    assert table.visit.tolist() == visits.index.tolist()
+    for name in ("hazard", "survival", "event_probability"):
+        wanted = visits.unpad(getattr(prediction, name)).numpy()
+        np.testing.assert_allclose(table[name], wanted, rtol=2e-6, atol=1e-12)
+    assert [file.name for file in folder.glob(".*")] == []
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "said"),
+    [
+        (["describe", "nowhere"], 1, "nowhere holds no cohort.json; expected a folder"),
+        (["simulate", "{folder}/cohort"], 1, "exists; choose another folder"),
+        (["simulate", "{folder}/x", "--patients", "0"], 2, "--patients"),
+        (["simulate", "{folder}/x", "--world", "flat"], 2, "--world"),
+        (["train", "{folder}/cohort"], 2, "--run"),
+        (["train", "{folder}/cohort", "--run", "{folder}/first", "--epochs", "3"], 1, "epochs = 2, not 3"),
+        (["evaluate", "{folder}/cohort", "--run", "{folder}/cohort"], 1, "holds no model.json"),
+        (["predict", "pbc", "--run", "{folder}/first", "--out", "{folder}/p.csv"], 1, "another schema"),
+        (["predict", "{folder}/cohort", "--run", "{folder}/first", "--out", "{folder}/no/p.csv"], 1, "No such file"),
+        (["resuscitate"], 2, "No such command"),
+    ],
+    ids=lambda words: " ".join(words[:2]) if isinstance(words, list) else "",
+)
+def test_a_mistake_gets_a_message_and_no_traceback(folder: Path, words: list[str], code: int, said: str) -> None:
+    result = run(*(word.format(folder=folder) for word in words))
+    assert result.exit_code == code
+    assert said in result.output
+    assert "Traceback" not in result.output
+    assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+def test_an_interrupted_training_exits_with_130_and_goes_on_to_the_same_weights(folder: Path) -> None:
+    slow = ["--epochs", "12", "--patience", "12", "--hidden", "8", "--embedding", "8", "--batch-size", "16"]
+    command = [sys.executable, "-m", "visitwise.cli", "train", str(folder / "cohort"), *slow, "--run"]
+    process = subprocess.Popen([*command, str(folder / "stopped")], stderr=subprocess.PIPE, text=True)
+    while not (folder / "stopped" / "checkpoint" / "checkpoint.json").exists():
+        time.sleep(0.01)
+    os.kill(process.pid, signal.SIGINT)
+    _, said = process.communicate()
+    assert process.returncode == 130
+    assert "Interrupted" in said
+    assert "Traceback" not in said
+    assert not (folder / "stopped" / "model.json").exists()
+    for name in ("stopped", "whole"):
+        subprocess.run([*command, str(folder / name)], check=True, capture_output=True)
+    models = [load_model(folder / name).state_dict() for name in ("stopped", "whole")]
+    assert all(torch.equal(models[0][name], models[1][name]) for name in models[0])
