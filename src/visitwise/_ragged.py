@@ -38,8 +38,9 @@ def trusted(kind: type[Part], **values: object) -> Part:
     return part
 
 
-def refuse(wrong: Tensor, ids: Tensor, given: Tensor, message: str) -> None:
-    """Raise `message` with the value given, for the first patient it is wrong for."""
+def refuse(wrong: Tensor, ids: Tensor, given: Tensor, message: str, *more: Tensor) -> None:
+    """Raise `message` with the value given, and its value in each of `more`, for the first patient it is wrong for."""
     if bool(wrong.any()):
         first = int(wrong.nonzero()[0])
-        raise ValueError(f"patient {int(ids[first])} {message.format(given[first].item())}")
+        values = (of_each[first].item() for of_each in (given, *more))
+        raise ValueError(f"patient {int(ids[first])} {message.format(*values)}")

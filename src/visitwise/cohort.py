@@ -47,16 +47,18 @@ class Outcome:
                 raise ValueError(
                     f"{name} has shape {list(values.shape)}; expected {list(self.stop.shape)}, one a patient"
                 )
-        for name in ("start", "stop", "cause"):
+        for name in ("stop", "start", "cause"):
             if (dtype := getattr(self, name).dtype).is_floating_point or dtype == torch.bool:
                 raise ValueError(f"{name} has dtype {dtype}; expected whole numbers")
         position = torch.arange(len(self))
         refuse(self.start < 0, position, self.start, "starts at row {}; expected 0 or more")
-        refuse(self.stop <= self.start, position, self.stop, "stops at row {}; expected a row after the start")
+        message = "stops at row {}; expected more than its start, {}"
+        refuse(self.stop <= self.start, position, self.stop, message, self.start)
         refuse(self.cause < 0, position, self.cause, "has the cause {}; expected 0 (censored), 1, 2, ...")
         share = self.censored_exposure
         refuse(~((share >= 0) & (share <= 1)), position, share, "has the censored exposure {}; expected 0 to 1")
-        refuse(self.followup_days < 0, position, self.followup_days, "is followed for {} days; expected 0 or more")
+        days = self.followup_days
+        refuse((days < 0) | days.isinf(), position, days, "is followed for {} days; expected 0 or more, or NaN")
 
     @classmethod
     def of(
@@ -79,7 +81,9 @@ class Outcome:
             >>> outcome.start.tolist(), outcome.cause.tolist()
             ([0, 0], [1, 0])
         """
-        position = torch.arange(observed.shape[0])
+        if observed.shape != stop.shape:
+            raise ValueError(f"observed has shape {list(observed.shape)}; expected {list(stop.shape)}, one a patient")
+        position = torch.arange(len(observed))
         refuse((observed != 0) & (observed != 1), position, observed, "has observed = {}; expected 0 or 1")
         seen = observed.bool()
         if cause is None:
@@ -134,7 +138,8 @@ class Cohort:
                 f"visits of {len(self.visits)} patients, outcomes of {len(self.outcome)}; expected as many"
             )
         beyond = self.outcome.stop > self.visits.length
-        refuse(beyond, self.visits.patient_id, self.outcome.stop, "stops at row {}, beyond the last recorded visit")
+        message = "stops at row {}, beyond the last recorded visit; expected at most {}"
+        refuse(beyond, self.visits.patient_id, self.outcome.stop, message, self.visits.length)
 
     def __len__(self) -> int:
         """Number of patients."""

@@ -16,6 +16,9 @@ from torch.nn.functional import logsigmoid, softplus
 
 Reduction = Literal["mean", "sum", "none"]
 
+# Steps of autograd that only rearrange: behind them, a probability is still a probability.
+MOVES_VALUES = ("Squeeze", "Unsqueeze", "Select", "Slice", "View", "UnsafeView", "IndexBackward", "IndexCopy", "ToCopy")
+
 
 # ------------------------------------------------------------------------------ hazard, survival, event probability
 
@@ -41,7 +44,7 @@ def log_survival(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Tensor, 
         >>> log_survival(logits_from_hazard(torch.tensor([0.1, 0.2, 0.3])))
         tensor([-0.1054, -0.3285, -0.6852])
     """
-    return -softplus(_widen(hazard_logits)).cumsum(-1)
+    return -_survived_nll(_widen(hazard_logits)).cumsum(-1)
 
 
 def survival(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*batch visit"]:
@@ -66,8 +69,9 @@ def event_probability(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Ten
         tensor([0.1000, 0.1800, 0.2160])
     """
     hazard_logits = _widen(hazard_logits)
-    survived = -softplus(hazard_logits)
-    log_survival_before = survived.cumsum(-1) - survived
+    # Moved by one visit, not subtracted: after a hazard of 1 the difference of two infinities would be NaN.
+    survived = log_survival(hazard_logits)[..., :-1]
+    log_survival_before = torch.cat([torch.zeros_like(hazard_logits[..., :1]), survived], -1)
     return (logsigmoid(hazard_logits) + log_survival_before).exp()
 
 
@@ -217,8 +221,8 @@ def hazard_nll(
     _check_finite(hazard_logits, from_start & (visit < stop[..., None]))
     # Rows that are not survived get logit -inf, whose softplus is exactly 0 with gradient 0, whatever stood there.
     survived = from_start & (visit < stop[..., None] - 1)
-    before_last = softplus(hazard_logits.masked_fill(~survived, -torch.inf)).sum(-1)
-    last = hazard_logits.gather(-1, (stop - 1)[..., None])[..., 0]
+    before_last = _survived_nll(hazard_logits.masked_fill(~survived, -torch.inf)).sum(-1)
+    last = hazard_logits.gather(-1, (stop.long() - 1)[..., None])[..., 0]
     return _reduce(before_last + _last_row_nll(last, observed, censored_exposure), reduction)
 
 
@@ -261,9 +265,9 @@ def hazard_nll_flat(
     patient = torch.repeat_interleave(length)
     visit = torch.arange(hazard_logits.shape[0], device=hazard_logits.device) - offsets[:-1][patient]
     from_start = visit >= start[patient]
-    _check_finite(hazard_logits, from_start & (visit < stop[patient]), patient)
+    _check_finite(hazard_logits, from_start & (visit < stop[patient]), (patient, visit))
     survived = from_start & (visit < stop[patient] - 1)
-    row_nll = softplus(hazard_logits.masked_fill(~survived, -torch.inf))
+    row_nll = _survived_nll(hazard_logits.masked_fill(~survived, -torch.inf))
     before_last = row_nll.new_zeros(length.shape).index_add(0, patient, row_nll)
     last = hazard_logits[offsets[:-1] + stop - 1]
     return _reduce(before_last + _last_row_nll(last, observed, censored_exposure), reduction)
@@ -274,8 +278,13 @@ def _last_row_nll(last: Tensor, observed: Tensor, censored_exposure: float | Ten
     if exposure.shape not in ((), last.shape):
         raise ValueError(f"censored_exposure has shape {_sizes(exposure)}; expected a number or {_sizes(last)}")
     _refuse(~((exposure >= 0) & (exposure <= 1)), exposure, "censored_exposure is {value:g}{at}; expected 0 to 1")
-    # `softplus(-z)` keeps the small loss of a confident, right prediction, which `softplus(z) - z` would round away.
-    return torch.where(observed, softplus(-last), exposure * softplus(last))
+    # The event costs `softplus(-z)`; `softplus(z) - z` would round away the small loss of a right, confident prediction.
+    return torch.where(observed, _survived_nll(-last), exposure * _survived_nll(last))
+
+
+def _survived_nll(hazard_logits: Tensor) -> Tensor:
+    """`-log(1 - h)`. Torch's own threshold of 20 leaves out a part that float64 can hold; beyond 40 nothing can."""
+    return softplus(hazard_logits, threshold=40.0)
 
 
 def _reduce(per_patient: Tensor, reduction: Reduction) -> Tensor:
@@ -323,7 +332,7 @@ def person_period(
     """
     start = torch.zeros_like(stop) if start is None else start
     _check_outcome(stop.shape, stop, stop, observed, start)
-    length = stop - start
+    length = (stop - start).long()
     patient = torch.repeat_interleave(length)
     first_row = length.cumsum(0) - length
     visit = torch.arange(int(length.sum()), device=stop.device) - first_row[patient] + start[patient]
@@ -341,13 +350,14 @@ def _sizes(values: Tensor) -> list[int]:
     return list(values.shape)
 
 
-def _refuse(wrong: Tensor, values: Tensor, message: str) -> None:
-    """Raise `message` for the first wrong entry; `{value}` is its value, `{where}` its index, `{at}` both if any."""
+def _refuse(wrong: Tensor, values: Tensor, message: str, limits: Tensor | None = None) -> None:
+    """Raise `message` for the first wrong entry: `{value}`, `{limit}`, and index as `{where}` or in words as `{at}`."""
     if bool(wrong.any()):
         index = tuple(int(i) for i in wrong.nonzero()[0])
         where = index[0] if len(index) == 1 else list(index)
         at = f" for the patient at index {where}" if index else ""
-        raise ValueError(message.format(value=values[index].item(), where=where, at=at))
+        limit = limits[index].item() if limits is not None else None
+        raise ValueError(message.format(value=values[index].item(), where=where, at=at, limit=limit))
 
 
 def _check_probability(values: Tensor, name: str) -> None:
@@ -358,7 +368,10 @@ def _check_probability(values: Tensor, name: str) -> None:
 def _check_logits(hazard_logits: Tensor) -> None:
     if not hazard_logits.is_floating_point():
         raise ValueError(f"hazard_logits has dtype {hazard_logits.dtype}; expected a floating point type")
-    if hazard_logits.grad_fn is not None and hazard_logits.grad_fn.name() in ("SigmoidBackward0", "SoftmaxBackward0"):
+    made_by = hazard_logits.grad_fn
+    while made_by is not None and made_by.name().startswith(MOVES_VALUES):
+        made_by = next((before for before, _ in made_by.next_functions if before is not None), None)
+    if made_by is not None and made_by.name().startswith(("SigmoidBackward", "SoftmaxBackward")):
         raise ValueError("hazard_logits come straight from a sigmoid or softmax; pass the logits that went into it")
 
 
@@ -366,27 +379,25 @@ def _check_outcome(shape: torch.Size, width: int | Tensor, stop: Tensor, observe
     for name, values in (("stop", stop), ("observed", observed), ("start", start)):
         if values.shape != shape:
             raise ValueError(f"{name} has shape {_sizes(values)}; expected {list(shape)}, one for each patient")
-    if stop.is_floating_point() or start.is_floating_point():
-        raise ValueError(f"start and stop have dtypes {start.dtype} and {stop.dtype}; expected whole numbers")
+    for name, values in (("stop", stop), ("start", start)):
+        if values.is_floating_point() or values.dtype == torch.bool:
+            raise ValueError(f"{name} has dtype {values.dtype}; expected whole numbers")
     if observed.dtype != torch.bool:
         raise ValueError(f"observed has dtype {observed.dtype}; expected bool (True where the event was seen)")
     _refuse(start < 0, start, "start is {value}{at}; expected 0 or more")
-    _refuse(stop <= start, stop, "stop is {value}{at}; expected at least one row, so more than start")
-    if bool((stop > width).any()):
-        _refuse(
-            stop > width, stop, f"stop is {{value}}{{at}}, past the last visit; expected at most {_most(width, stop)}"
-        )
+    _refuse(stop <= start, stop, "stop is {value}{at}; expected at least one row after start, so above {limit}", start)
+    most = torch.as_tensor(width).expand_as(stop)
+    _refuse(stop > width, stop, "stop is {value}{at}, past the last visit; expected at most {limit}", most)
 
 
-def _most(width: int | Tensor, stop: Tensor) -> int:
-    return width if isinstance(width, int) else int(width[stop > width][0])
-
-
-def _check_finite(hazard_logits: Tensor, counted: Tensor, patient: Tensor | None = None) -> None:
+def _check_finite(hazard_logits: Tensor, counted: Tensor, flat: tuple[Tensor, Tensor] | None = None) -> None:
+    """Refuse a counted logit that is not a number; `flat` holds the patient and the visit of each row, if flat."""
     wrong = counted & ~torch.isfinite(hazard_logits)
     if bool(wrong.any()):
         *where, row = (int(i) for i in wrong.nonzero()[0])
-        who = int(patient[row]) if patient is not None else (where[0] if len(where) == 1 else where)
+        who = where[0] if len(where) == 1 else where
+        if flat is not None:
+            who, row = (int(place[row]) for place in flat)
         value = hazard_logits[wrong][0].item()
         raise ValueError(f"hazard logit of the patient at index {who}, row {row}, is {value}; expected a finite number")
 

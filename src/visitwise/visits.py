@@ -10,7 +10,7 @@ which (the list layout of Arrow, the rows of a CSR matrix):
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Any, NamedTuple, Self
 
 import torch
 from jaxtyping import Bool, Float, Int, Shaped
@@ -119,15 +119,7 @@ class Visits:
             ([2, 1, 1], [0, 2, 2, 3], [0, 2, 3])
         """
         ids = list(range(len(codes))) if patient_id is None else list(patient_id)
-        if not len(codes) == len(day) == len(ids):
-            raise ValueError(
-                f"codes of {len(codes)}, days of {len(day)} and ids of {len(ids)} patients; expected as many"
-            )
-        for who, visits, days in zip(ids, codes, day, strict=True):
-            if len(visits) != len(days):
-                raise ValueError(
-                    f"patient {who} has codes for {len(visits)} visits and {len(days)} days; expected as many"
-                )
+        _check_lists(ids, codes, {"days": day, "measurements": measurements})
         flat = [visit for visits in codes for visit in visits]
         if schema is None:
             schema = Schema.of(sorted({name for visit in flat for name in visit}))
@@ -182,6 +174,14 @@ class Visits:
         gap = self.day.diff(prepend=self.day[:1])
         return gap.index_fill(0, self.visit_offsets[:-1], 0.0)
 
+    def last_known(self) -> tuple[Float[Tensor, "visit measurement"], Bool[Tensor, "visit measurement"]]:
+        """Each measurement's latest value up to and including each visit, NaN if none, and whether there is one."""
+        row = torch.arange(self.n_visits, device=self.day.device)[:, None]
+        latest = row.where(~self.measurements.isnan(), -1).cummax(0).values
+        known = latest >= self.visit_offsets[:-1][self.patient][:, None]
+        # NaN where there is none: the row found there belongs to another patient.
+        return self.measurements.gather(0, latest.clamp(min=0)).where(known, torch.nan), known
+
     # -------------------------------------------------------------------------------------------------------- views
 
     @property
@@ -217,7 +217,11 @@ class Visits:
 
     def unpack(self, packed: PackedSequence) -> Shaped[Tensor, "visit *rest"]:
         """The values of a packed sequence in the order of the flat arrays; the inverse of `pack`."""
-        rank = self.length.argsort(descending=True, stable=True).argsort()
+        if packed.data.shape[0] != self.n_visits:
+            raise ValueError(f"{packed.data.shape[0]} values are packed; expected {self.n_visits}, one a visit")
+        # The packed sequence's own order: torch may rank patients of equal length otherwise than `pack` does.
+        rank = packed.unsorted_indices
+        rank = torch.arange(len(self), device=self.day.device) if rank is None else rank
         order = (self.index * len(self) + rank[self.patient]).argsort()
         return packed.data[order.argsort()]
 
@@ -242,10 +246,15 @@ class Visits:
     def select(self, patients: Int[Tensor, " chosen"], length: Int[Tensor, " chosen"] | None = None) -> Self:
         """The visits of the patients at these positions, in this order; only their first `length` visits if given."""
         recorded = self.length[patients]
+        if recorded.shape[0] == 0:
+            raise ValueError("0 patients are selected; expected at least one")
         length = recorded if length is None else length
+        if length.shape != recorded.shape:
+            raise ValueError(f"length has shape {list(length.shape)}; expected {list(recorded.shape)}, one a patient")
         impossible = (length < 1) | (length > recorded)
-        refuse(impossible, self.patient_id[patients], length, "is cut to {} visits, which the record does not hold")
-        visit = ranges(self.visit_offsets[patients], length)
+        refuse(impossible, self.patient_id[patients], length, "is cut to {} visits; expected 1 to {}", recorded)
+        # Without the last offset, so that -1 is the last patient here too.
+        visit = ranges(self.visit_offsets[:-1][patients], length)
         n_codes = self.code_offsets[visit + 1] - self.code_offsets[visit]
         return trusted(
             type(self),
@@ -265,8 +274,28 @@ class Visits:
         return trusted(type(self), schema=self.schema, **moved)
 
 
+def _check_lists(
+    ids: Sequence[int], codes: Sequence[Sequence[Sequence[str]]], others: dict[str, Sequence[Sequence[Any]] | None]
+) -> None:
+    for name, lists in {"codes": codes, **others}.items():
+        if lists is not None and len(lists) != len(ids):
+            raise ValueError(f"there are {name} of {len(lists)} patients and {len(ids)} ids; expected as many")
+    for place, (who, visits) in enumerate(zip(ids, codes, strict=True)):
+        for name, lists in others.items():
+            if lists is not None and len(lists[place]) != len(visits):
+                given = f"codes for {len(visits)} visits and {name} for {len(lists[place])}"
+                raise ValueError(f"patient {who} has {given}; expected as many")
+        if len(visits) == 0:
+            raise ValueError(f"patient {who} has 0 visits; expected at least one")
+        texts = [visit for visit in visits if isinstance(visit, str)]
+        if texts:
+            raise ValueError(f"patient {who} has the text {texts[0]!r} for a visit; expected a list of codes")
+
+
 def _check_sizes(visits: Visits) -> None:
     n_visits, n_patients = visits.day.shape[0], visits.patient_id.shape[0]
+    if n_patients == 0:
+        raise ValueError("there are 0 patients; expected at least one")
     expected = {
         "code_offsets": [n_visits + 1],
         "visit_offsets": [n_patients + 1],
