@@ -34,7 +34,7 @@ class World:
 
     def lstm(self) -> SurvivalRNN:
         model = SurvivalRNN.for_cohort(self.train)
-        fit(model, self.train, self.validation, epochs=7, learning_rate=2e-3, progress=False)
+        fit(model, self.train, self.validation, epochs=10, learning_rate=2e-3, progress=False)
         return model
 
 

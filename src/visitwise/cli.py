@@ -222,7 +222,7 @@ def evaluate(cohort: str, folder: Path) -> None:
         with torch.no_grad():
             hazard_logits = baseline_or_model(fresh.visits)
         nll[name] = metrics.nll_per_row(hazard_logits, fresh.outcome)
-        auc = float(metrics.incident_dynamic_auc(hazard_logits.sigmoid(), fresh.outcome))
+        auc = float(metrics.incident_dynamic_auc(hazard_logits.sigmoid(), fresh.outcome, "events"))
         ratio = metrics.calibration(hazard_logits.sigmoid(), fresh.outcome).ratio
         click.echo(f"{name:27}{nll[name]:12.5f}{auc:8.3f}{ratio:25.3f}")
     if truth is not None and bool(seen.any()):

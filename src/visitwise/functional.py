@@ -278,7 +278,7 @@ def _last_row_nll(last: Tensor, observed: Tensor, censored_exposure: float | Ten
     if exposure.shape not in ((), last.shape):
         raise ValueError(f"censored_exposure has shape {_sizes(exposure)}; expected a number or {_sizes(last)}")
     _refuse(~((exposure >= 0) & (exposure <= 1)), exposure, "censored_exposure is {value:g}{at}; expected 0 to 1")
-    # The event costs `softplus(-z)`; `softplus(z) - z` would round away the small loss of a right, confident prediction.
+    # An event costs `softplus(-z)`; `softplus(z) - z` would round away the small loss of a right and sure prediction.
     return torch.where(observed, _survived_nll(-last), exposure * _survived_nll(last))
 
 
