@@ -201,8 +201,8 @@ def hazard_nll(
             infinite, or the logits come straight from a sigmoid. Names the first such patient by index.
 
     Source:
-        Singer and Willett (1993), Journal of Educational Statistics 18(2), 155-195, equation 10; Kvamme and Borgan
-        (2021), Lifetime Data Analysis 27, 710-736, equation 3.
+        Singer and Willett (1993), Journal of Educational Statistics 18(2), 155-195; Kvamme and Borgan (2021), Lifetime
+        Data Analysis 27, 710-736, doi:10.1007/s10985-021-09532-6.
 
     Examples:
         >>> logits = torch.logit(torch.tensor([[0.1, 0.2, 0.3], [0.15, 0.25, float("nan")]]))
@@ -323,7 +323,7 @@ def person_period(
         ValueError: A `stop` is not above its `start`.
 
     Source:
-        Singer and Willett (1993), Journal of Educational Statistics 18(2), 155-195, section 3.
+        Singer and Willett (1993), Journal of Educational Statistics 18(2), 155-195.
 
     Examples:
         >>> rows = person_period(torch.tensor([3, 2]), torch.tensor([True, False]))

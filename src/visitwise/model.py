@@ -2,6 +2,7 @@
 
 from typing import Any, Literal, NamedTuple, Self
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -154,13 +155,22 @@ class SurvivalRNN(nn.Module):
             "seed": seed,
         }
         self.path = path
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
+        with torch.random.fork_rng(devices=[]):  # what torch draws is replaced below; its generator is left alone
             self.encoder = VisitEncoder(schema, embedding, time_features=time_features)
             recurrence = nn.LSTM if cell == "lstm" else nn.GRU
             self.recurrence = recurrence(self.encoder.n_features, hidden, batch_first=True, bidirectional=bidirectional)
             self.head = nn.Linear(hidden * (1 + bidirectional), 1)
+        self._draw_weights(seed, hidden**-0.5)
         nn.init.constant_(self.head.bias, torch.logit(torch.tensor(base_rate)).item())
+
+    @torch.no_grad()
+    def _draw_weights(self, seed: int, bound: float) -> None:
+        """The usual first weights, drawn by NumPy: torch's normal numbers depend on the processor's instructions."""
+        random = np.random.default_rng(seed)
+        for parameter in (*self.recurrence.parameters(), *self.head.parameters()):
+            parameter.copy_(torch.from_numpy(random.uniform(-bound, bound, parameter.shape)))
+        weight = self.encoder.embedding.weight
+        weight[1:] = torch.from_numpy(random.normal(size=weight[1:].shape)).to(weight)
 
     @classmethod
     def for_cohort(cls, train: Cohort, **settings: Any) -> Self:

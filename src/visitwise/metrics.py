@@ -1,0 +1,595 @@
+"""How good predictions are, on visit time, where ties are the rule and libraries disagree about them.
+
+The row convention decides every tie. An event lies *inside* row `stop - 1`; a censored patient *survived* row
+`stop - 1` and is lost after it. So a patient whose event fell in a row is known to have had it before a patient who
+was censored at the end of that row, and two events in one row have no order. `ties` of each score says what follows.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float, Int, Real
+from lifelines.utils import concordance_index
+from numpy.typing import NDArray
+from scipy.stats import rankdata
+from torch import Tensor
+
+from visitwise.cohort import Outcome
+from visitwise.functional import hazard_nll, person_period
+
+Array = NDArray[np.float64]
+
+RISK_TIES = "equal risks count half (equal: apart by rounding alone)"
+TIME_TIES = "two events in one row are not compared; an event in a row comes before a censoring at its end"
+CENSORING_TIES = "in a row events come first, censorings at its end: an event in row k has the weight 1 / G(k-)"
+
+
+@dataclass(frozen=True, eq=False)
+class Score:
+    """A number, and what has to be said with it: `float(score)` is the number.
+
+    Args:
+        value: The score.
+        metric: Its name.
+        ties: What was done with ties, in words.
+        times: First and last row that count, from the landmark where there is one.
+        n: Patients, or rows, that the score is over.
+        n_events: Events among them.
+        n_pairs: Pairs compared, where pairs are.
+        per_visit: The score of each row or horizon, NaN where it has none.
+        weights: Share of each of these in `value`.
+    """
+
+    value: float
+    metric: str
+    ties: str
+    times: tuple[int, int]
+    n: int
+    n_events: int
+    n_pairs: int | None = None
+    per_visit: Float[Tensor, " visit"] | None = field(default=None, repr=False)
+    weights: Float[Tensor, " visit"] | None = field(default=None, repr=False)
+
+    def __float__(self) -> float:
+        return self.value
+
+    def __str__(self) -> str:
+        first, last = self.times
+        over = f"{self.n:,}, {self.n_events:,} events" + ("" if self.n_pairs is None else f", {self.n_pairs:,} pairs")
+        return f"{self.metric} {self.value:.4f} (rows {first} to {last}; n = {over}; {self.ties})"
+
+
+# ------------------------------------------------------------------------------------------- counted, not predicted
+
+
+@dataclass(frozen=True, eq=False)
+class LifeTable:
+    """What happened in each row, to everyone at risk in it.
+
+    Args:
+        at_risk: Patients with `start <= k < stop`.
+        events: Events inside row `k`.
+        censored: Patients lost at the end of row `k`.
+        hazard: Share of those at risk who had the event, NaN where nobody was at risk.
+        survival: Kaplan-Meier probability of staying event-free through row `k`, from the first row with anyone at
+            risk on; NaN after a later row without.
+    """
+
+    at_risk: Int[Tensor, " visit"]
+    events: Int[Tensor, " visit"]
+    censored: Int[Tensor, " visit"]
+    hazard: Float[Tensor, " visit"]
+    survival: Float[Tensor, " visit"]
+
+
+def kaplan_meier(outcome: Outcome) -> LifeTable:
+    """Share of the patients at risk who had the event, row by row, and the survival curve that follows.
+
+    `h_k = events_k / at_risk_k`, `S_k = prod_{j <= k} (1 - h_j)`. A patient censored at the end of a row was at risk
+    for the whole of it. Patients who enter late (`start` above 0) are counted from then on. Events of any cause count.
+
+    Source:
+        Kaplan and Meier (1958), Journal of the American Statistical Association 53, 457-481.
+
+    Examples:
+        >>> table = kaplan_meier(Outcome.of(torch.tensor([1, 2, 2, 3]), torch.tensor([True, True, False, False])))
+        >>> table.at_risk.tolist(), table.events.tolist(), table.censored.tolist()
+        ([4, 3, 1], [1, 1, 0], [0, 1, 1])
+        >>> table.survival
+        tensor([0.7500, 0.5000, 0.5000], dtype=torch.float64)
+    """
+    _check_patients(outcome)
+    width = int(outcome.stop.max())
+    entered, left, events = (
+        torch.bincount(row, minlength=width + 1)
+        for row in (outcome.start, outcome.stop, outcome.stop[outcome.observed] - 1)
+    )
+    at_risk = (entered - left).cumsum(0)[:width]
+    events = events[:width]
+    hazard = events.double() / at_risk  # 0 / 0 is NaN: nobody was there to ask
+    before_first = at_risk.cumsum(0) == 0
+    survival = (1 - hazard.masked_fill(before_first, 0.0)).cumprod(0)
+    return LifeTable(at_risk, events, left[1:] - events, hazard, survival)
+
+
+@dataclass(frozen=True, eq=False)
+class CensoringSurvival:
+    """Kaplan-Meier curve `G` of the follow-up itself, with events and censorings in exchanged roles.
+
+    Args:
+        before: `G(k-)`, probability that follow-up lasts through row `k`, so that an event there is seen.
+        after: `G(k)`, probability that follow-up lasts beyond row `k`.
+    """
+
+    before: Float[Tensor, " visit"]
+    after: Float[Tensor, " visit"]
+
+
+def censoring_survival(outcome: Outcome) -> CensoringSurvival:
+    """Probability that a patient is still followed, which weights those whose outcome was seen.
+
+    `G(k) = prod_{j <= k} (1 - censored_j / (at_risk_j - events_j))` and `G(k-) = G(k - 1)`, `G(0-) = 1`. Events come
+    first: who has the event in row `j` can no longer be censored at its end, and leaves the denominator.
+
+    An event in row `k` is seen if follow-up lasts *through* row `k`, which has the probability `G(k-)`. Divided by
+    `G(k)` instead, as libraries do on continuous time where the two agree, each event weighs `G(k-) / G(k)` too much.
+
+    Examples:
+        >>> follow_up = censoring_survival(Outcome.of(torch.tensor([1, 1, 1, 2]), torch.tensor([1, 0, 0, 1])))
+        >>> follow_up.before, follow_up.after
+        (tensor([1.0000, 0.3333], dtype=torch.float64), tensor([0.3333, 0.3333], dtype=torch.float64))
+    """
+    table = kaplan_meier(outcome)
+    survivors = (table.at_risk - table.events).clamp(min=1)  # with no survivor there is nobody to lose either
+    after = (1 - table.censored.double() / survivors).cumprod(0)
+    return CensoringSurvival(before=torch.cat([after.new_ones(1), after[:-1]]), after=after)
+
+
+# --------------------------------------------------------------------------------------------------------- ranking
+
+
+def concordance(
+    risk: Real[Tensor, " patient"],
+    outcome: Outcome,
+    landmark: int | Int[Tensor, " patient"] = 0,
+    horizon: int | None = None,
+) -> Score:
+    """Of two patients at risk at the landmark, how often the one with the higher risk has the event first.
+
+    Harrell's C over the patients with `start <= landmark < stop`, time counted in rows from the landmark. `risk` is one
+    number per patient, known *when the landmark's visit closes*: the hazard there, or the predicted probability of the
+    event within a horizon. A pair counts if one patient's event is known to have come first.
+
+    Risks made from a patient's own later record measure how long the record is. Summed over it, a *perfect* model's
+    hazards rank patients worse than a coin, because those without the event collect more rows: so a risk of shape
+    `[patient, visit]` is refused.
+
+    Args:
+        risk: Higher means sooner. Values of patients who are not at risk at the landmark are not read.
+        outcome: What became of each patient; an event of any cause counts.
+        landmark: Row from which to look ahead, the same for all patients or one for each (`outcome.start`).
+        horizon: Number of rows to look ahead; follow-up beyond them is cut off. All if not given.
+
+    Raises:
+        ValueError: `risk` is not one number per patient or NaN, or no pair of patients can be compared.
+
+    Source:
+        Harrell, Lee and Mark (1996), Statistics in Medicine 15(4), 361-387; computed by
+        `lifelines.utils.concordance_index`.
+
+    Examples:
+        >>> outcome = Outcome.of(torch.tensor([1, 2, 2, 3]), torch.tensor([True, True, False, False]))
+        >>> score = concordance(torch.tensor([0.1, 0.4, 0.2, 0.3]), outcome)
+        >>> float(score), score.n_pairs
+        (0.4, 5)
+    """
+    _check_risk(risk, outcome)
+    ahead = _look_ahead(outcome, landmark, horizon)
+    chosen = risk[ahead.patient]
+    _refuse(chosen.isnan(), ahead.patient, chosen, "has the risk {}; expected a number")
+    table = kaplan_meier(Outcome.of(ahead.rows, ahead.event))
+    n_pairs = int((table.events * (table.at_risk - table.events)).sum())
+    if n_pairs == 0:
+        raise ValueError(f"none of {len(ahead.rows)} patients at the landmark outlives another's event; expected some")
+    value = concordance_index(ahead.rows.numpy(), -_rank(chosen), ahead.event.numpy())
+    times, n_events = (0, int(ahead.rows.max()) - 1), int(ahead.event.sum())
+    return Score(float(value), "concordance", f"{RISK_TIES}; {TIME_TIES}", times, len(ahead.rows), n_events, n_pairs)
+
+
+def incident_dynamic_auc(
+    hazard: Float[Tensor, "patient visit"] | Float[Tensor, " row"],
+    outcome: Outcome,
+    weights: Literal["survival", "events"] = "survival",
+) -> Score:
+    """Among the patients at risk in a row, how often one with the event has a higher hazard than one without.
+
+    At row `k` the cases are those whose event fell in it and the controls those who survived it; `AUC_k` is the share
+    of case-control pairs in the right order. The score is their weighted mean. Weights `"survival"` are
+    `w_k = f_k S_k / sum_j f_j S_j` with `f` and `S` from Kaplan-Meier: then it is the chance that, of two patients who
+    are both followed to the end, the first event finds its patient ranked above the other *at that moment*, whatever
+    the censoring was. `"events"` weights each row by the events seen in it. Rows without cases or controls have no AUC.
+
+    Args:
+        hazard: `[patient, visit]` (padding is not read), or one number per row at risk, patient by patient.
+        outcome: What became of each patient; an event of any cause counts.
+        weights: How the rows are weighted.
+
+    Raises:
+        ValueError: A hazard on a counted row is no probability, sizes disagree, or no row has both kinds of patients.
+
+    Source:
+        Heagerty and Zheng (2005), Biometrics 61(1), 92-105.
+
+    Examples:
+        >>> outcome = Outcome.of(torch.tensor([1, 2, 2]), torch.tensor([True, True, False]))
+        >>> nan = float("nan")
+        >>> score = incident_dynamic_auc(torch.tensor([[0.2, nan], [0.1, 0.3], [0.4, 0.1]]), outcome)
+        >>> score.per_visit
+        tensor([0.5000, 1.0000], dtype=torch.float64)
+        >>> round(float(score), 4)  # weights f * S: 1/3 * 2/3 and 1/3 * 1/3
+        0.6667
+    """
+    visit, values, event = _rows(hazard, outcome, "hazard")
+    table = kaplan_meier(outcome)
+    order = np.argsort(visit, kind="stable")
+    rank, event = _rank(values)[order], event[order]
+    cuts = np.cumsum(table.at_risk.numpy())[:-1]
+    per_visit = np.array([_auc(*part) for part in zip(np.split(rank, cuts), np.split(event, cuts), strict=True)])
+    kept = np.nan_to_num(_row_weights(table, weights), nan=0.0) * ~np.isnan(per_visit)
+    if kept.sum() == 0:
+        raise ValueError("no row has both an event and a patient who survived it; expected at least one")
+    shares = kept / kept.sum()
+    used = kept.nonzero()[0]
+    return Score(
+        value=float((shares * np.nan_to_num(per_visit)).sum()),
+        metric="incident/dynamic AUC",
+        ties=f"{RISK_TIES}; events in one row are not compared; rows weighted by {WEIGHTS[weights]}",
+        times=(int(used[0]), int(used[-1])),
+        n=len(values),
+        n_events=int(event.sum()),
+        n_pairs=int((table.events * (table.at_risk - table.events)).sum()),
+        per_visit=torch.from_numpy(per_visit),
+        weights=torch.from_numpy(shares),
+    )
+
+
+WEIGHTS = {"survival": "f * S of Kaplan-Meier", "events": "the events seen"}
+
+
+def _row_weights(table: LifeTable, weights: str) -> Array:
+    if weights not in WEIGHTS:
+        raise ValueError(f"weights is {weights!r}; expected 'survival' or 'events'")
+    if weights == "events":
+        return np.asarray(table.events.double())
+    # f * S with S = 1 at the first row anyone is at risk in: h / (1 - h) * S * S, written without dividing.
+    before = torch.cat([table.survival.new_ones(1), table.survival[:-1]])
+    return np.asarray(table.hazard * before * table.survival)
+
+
+def _auc(rank: Array, event: NDArray[np.bool_]) -> float:
+    """Mann-Whitney: mean rank of the cases, less what they would have among themselves."""
+    cases = int(event.sum())
+    pairs = cases * (len(event) - cases)
+    if pairs == 0:
+        return np.nan
+    return float((rankdata(rank)[event].sum() - cases * (cases + 1) / 2) / pairs)
+
+
+def _rank(risk: Tensor | Array) -> Array:
+    """Place of each value among the different ones; values a few roundings apart share a place."""
+    noise = 8 * (torch.finfo(risk.dtype).eps if isinstance(risk, Tensor) and risk.is_floating_point() else 2.0**-52)
+    values = np.asarray(risk, dtype=np.float64)
+    order = np.argsort(values, kind="stable")
+    ordered = values[order]
+    step = np.diff(ordered, prepend=ordered[:1]) > noise * np.abs(ordered)
+    place = np.empty(len(values))
+    place[order] = np.cumsum(step)
+    return place
+
+
+# -------------------------------------------------------------------------------------------- error of probabilities
+
+
+def brier(
+    survival: Float[Tensor, "patient visit"],
+    outcome: Outcome,
+    horizon: int,
+    landmark: int | Int[Tensor, " patient"] = 0,
+) -> Score:
+    """Mean squared error of the predicted probability of staying event-free for `horizon` rows.
+
+    With `T` the number of the row that holds the event (from 1), among the patients at risk at the landmark:
+
+    `1/n * sum_i [ S_i^2 * 1(T_i <= horizon, seen) / G(T_i -) + (1 - S_i)^2 * 1(survived horizon rows) / G(horizon -) ]`
+
+    The weights let those whose outcome is known speak for those who were lost; they are right if being lost has nothing
+    to do with risk. An event in row `T` is seen if follow-up lasts through that row, hence `G(T-)`. A patient censored
+    after exactly `horizon` rows is known to have survived them, and counts.
+
+    Args:
+        survival: Column `j` is the probability of staying event-free through the `j + 1` rows from the landmark on, as
+            *predicted at the landmark*. The running product of a per-visit model's hazards is not that: it has seen
+            the later visits, and ends where the record does.
+        outcome: What became of each patient; an event of any cause counts.
+        horizon: Number of rows to look ahead.
+        landmark: Row from which to look ahead, the same for all patients or one for each (`outcome.start`).
+
+    Raises:
+        ValueError: A prediction that counts is missing or no probability, or nobody is followed that long.
+
+    Source:
+        Graf, Schmoor, Sauerbrei and Schumacher (1999), Statistics in Medicine 18, 2529-2545, with `G(t-)` for events as
+        in Gerds and Schumacher (2006), Biometrical Journal 48, 1029-1040.
+
+    Examples:
+        >>> outcome = Outcome.of(torch.tensor([1, 1, 2, 2]), torch.tensor([False, True, True, False]))
+        >>> survival = torch.tensor([[0.9, 0.8], [0.6, 0.4], [0.9, 0.5], [0.9, 0.6]])
+        >>> round(float(brier(survival, outcome, horizon=1)), 5)  # (0.1^2 + 0.6^2 + 0.1^2 + 0.1^2) / 4
+        0.0975
+        >>> round(float(brier(survival, outcome, horizon=2)), 5)  # (0.4^2 + 1.5 * 0.5^2 + 1.5 * 0.4^2) / 4
+        0.19375
+    """
+    return integrated_brier(survival, outcome, [horizon], landmark)
+
+
+def integrated_brier(
+    survival: Float[Tensor, "patient visit"],
+    outcome: Outcome,
+    horizons: Sequence[int],
+    landmark: int | Int[Tensor, " patient"] = 0,
+) -> Score:
+    """Mean of `brier` over several horizons; visit time is discrete, so a plain mean and no trapezoids.
+
+    Args:
+        survival: As in `brier`.
+        outcome: As in `brier`.
+        horizons: Numbers of rows to look ahead.
+        landmark: As in `brier`.
+
+    Raises:
+        ValueError: As in `brier`, or there is no horizon.
+
+    Examples:
+        >>> outcome = Outcome.of(torch.tensor([1, 2, 2]), torch.tensor([True, True, False]))
+        >>> score = integrated_brier(torch.tensor([[0.9, 0.5]]).repeat(3, 1), outcome, horizons=[1, 2])
+        >>> score.per_visit
+        tensor([0.2767, 0.2500], dtype=torch.float64)
+    """
+    if len(horizons) == 0:
+        raise ValueError("no horizon is given; expected at least one")
+    ahead = _look_ahead(outcome, landmark, None)
+    if survival.dim() != 2 or survival.shape[0] != len(outcome):
+        raise ValueError(f"survival has shape {list(survival.shape)}; expected [{len(outcome)}, visit]")
+    follow_up = censoring_survival(Outcome.of(ahead.rows, ahead.event)).before
+    for horizon in horizons:
+        if not 1 <= horizon <= len(follow_up):
+            raise ValueError(f"horizon is {horizon}; expected 1 to {len(follow_up)}, the longest follow-up")
+        if horizon > survival.shape[1]:
+            raise ValueError(f"horizon is {horizon}; survival is predicted for {survival.shape[1]} rows only")
+    per_horizon = torch.stack([_brier(survival, ahead, follow_up, horizon) for horizon in horizons])
+    last = max(horizons)
+    return Score(
+        value=float(per_horizon.mean()),
+        metric=f"Brier score within {last}" if len(horizons) == 1 else "integrated Brier score",
+        ties=CENSORING_TIES,
+        times=(min(horizons) - 1, last - 1),
+        n=len(ahead.rows),
+        n_events=int((ahead.event & (ahead.rows <= last)).sum()),
+        per_visit=per_horizon,
+        weights=torch.full_like(per_horizon, 1 / len(horizons)),
+    )
+
+
+def _brier(survival: Tensor, ahead: "_Ahead", follow_up: Tensor, horizon: int) -> Tensor:
+    failed = ahead.event & (ahead.rows <= horizon)
+    survived = (ahead.rows >= horizon) & ~failed
+    known = failed | survived
+    predicted = survival[ahead.patient, horizon - 1].cpu().double()[known]
+    message = f"has the predicted survival {{}} for {horizon} rows; expected a probability, made at the landmark"
+    _refuse(~((predicted >= 0) & (predicted <= 1)), ahead.patient[known], predicted, message)
+    weight = 1 / follow_up[ahead.rows.clamp(max=horizon) - 1][known]
+    error = torch.where(failed[known], predicted, 1 - predicted) ** 2
+    return (weight * error).sum() / len(ahead.rows)
+
+
+# ----------------------------------------------------------------------------------------------------- calibration
+
+
+@dataclass(frozen=True, eq=False)
+class Calibration:
+    """Predicted against observed hazard in groups of rows, from the lowest predicted hazard to the highest.
+
+    Args:
+        table: One line a group: `predicted` (mean), `observed` (share with the event), `lower` and `upper` (Wilson
+            95 % interval of it), `rows`, `events`.
+        error: Mean distance of predicted and observed over all rows.
+        ratio: Events expected over events seen; above 1 the hazards are too high.
+    """
+
+    table: pd.DataFrame
+    error: Score
+    ratio: float
+
+
+def calibration(
+    hazard: Float[Tensor, "patient visit"] | Float[Tensor, " row"],
+    outcome: Outcome,
+    bins: int = 10,
+) -> Calibration:
+    """Whether, of the rows with a predicted hazard of about `h`, a share of about `h` holds the event.
+
+    Rows are grouped by quantiles of the predicted hazard; equal predictions stay together, so there may be fewer groups
+    than asked for. Given the history, the rows of one patient are as good as independent draws, so each group's events
+    are binomial if the hazards are true. Of a last row that was followed only in part, `censored_exposure`, that part of
+    the hazard counts: `1 - (1 - h)^exposure`, as in the likelihood.
+
+    Args:
+        hazard: `[patient, visit]` (padding is not read), or one number per row at risk, patient by patient.
+        outcome: What became of each patient; an event of any cause counts.
+        bins: Number of groups.
+
+    Raises:
+        ValueError: A hazard on a counted row is no probability, or sizes disagree.
+
+    Source:
+        Wilson (1927), Journal of the American Statistical Association 22, 209-212, for the interval.
+
+    Examples:
+        >>> outcome = Outcome.of(torch.tensor([2, 2]), torch.tensor([True, False]))
+        >>> result = calibration(torch.tensor([[0.1, 0.4], [0.1, 0.2]]), outcome, bins=2)
+        >>> result.table[["predicted", "observed", "rows", "events"]].round(3).values.tolist()
+        [[0.1, 0.0, 2.0, 0.0], [0.3, 0.5, 2.0, 1.0]]
+        >>> round(float(result.error), 3), round(result.ratio, 3)
+        (0.15, 0.8)
+    """
+    if bins < 1:
+        raise ValueError(f"bins is {bins}; expected at least 1")
+    visit, predicted, event = _rows(hazard, outcome, "hazard")
+    predicted = 1 - (1 - predicted) ** _followed(outcome)
+    cuts = np.unique(np.quantile(predicted, np.linspace(0, 1, bins + 1)[1:-1]))
+    rows = pd.DataFrame({"predicted": predicted, "event": event})
+    groups = rows.groupby(np.searchsorted(cuts, predicted, side="left"))
+    table = groups.agg(predicted=("predicted", "mean"), observed=("event", "mean"), events=("event", "sum"))
+    table["rows"] = groups.size()
+    table["lower"], table["upper"] = _wilson(table["observed"].to_numpy(), table["rows"].to_numpy(dtype=np.float64))
+    distance = (table["predicted"] - table["observed"]).abs() * table["rows"]
+    times, n_events = (int(visit.min()), int(visit.max())), int(event.sum())
+    ties = "equal hazards share a group"
+    error = Score(float(distance.sum() / len(rows)), "calibration error", ties, times, len(rows), n_events)
+    ratio = float(predicted.sum() / n_events) if n_events else float("inf")
+    columns = ["predicted", "observed", "lower", "upper", "rows", "events"]
+    return Calibration(table[columns].reset_index(drop=True), error, ratio)
+
+
+def _wilson(share: Array, rows: Array, z: float = 1.959964) -> tuple[Array, Array]:
+    middle = (share + z**2 / (2 * rows)) / (1 + z**2 / rows)
+    half = z / (1 + z**2 / rows) * np.sqrt(share * (1 - share) / rows + z**2 / (4 * rows**2))
+    return np.maximum(middle - half, 0.0), np.minimum(middle + half, 1.0)
+
+
+# ------------------------------------------------------------------------------------------------------ likelihood
+
+
+def nll_per_row(hazard_logits: Float[Tensor, "patient visit"], outcome: Outcome) -> float:
+    """Mean negative log-likelihood of a row at risk: the number to compare between models on the same patients.
+
+    Raises:
+        ValueError: As in `visitwise.functional.hazard_nll`.
+
+    Examples:
+        >>> logits = torch.logit(torch.tensor([[0.1, 0.2, 0.3]]))
+        >>> round(nll_per_row(logits, Outcome.of(torch.tensor([3]), torch.tensor([True]))), 4)  # 1.5325 / 3
+        0.5108
+    """
+    exposure = outcome.censored_exposure.to(hazard_logits.dtype)
+    total = hazard_nll(hazard_logits, outcome.stop, outcome.observed, outcome.start, exposure, reduction="sum")
+    return float(total) / outcome.n_rows
+
+
+def share_explained(nll: float, baseline: float, oracle: float) -> float:
+    """How far a model has come from knowing nothing about the patient (0) to knowing all there is to know (1).
+
+    `(baseline - nll) / (baseline - oracle)`, all three on the same patients: a Kaplan-Meier hazard by visit number is
+    the usual baseline, the true hazard the oracle. No model is better than the oracle other than by luck.
+
+    Raises:
+        ValueError: A number is not finite, or the baseline is no worse than the oracle.
+
+    Examples:
+        >>> round(share_explained(nll=0.09, baseline=0.11, oracle=0.08), 4)
+        0.6667
+    """
+    if not np.isfinite([nll, baseline, oracle]).all():
+        raise ValueError(f"nll, baseline and oracle are {nll}, {baseline} and {oracle}; expected finite numbers")
+    if baseline <= oracle:
+        raise ValueError(f"the baseline's NLL is {baseline:g}, the oracle's {oracle:g}; expected the baseline's higher")
+    return (baseline - nll) / (baseline - oracle)
+
+
+# --------------------------------------------------------------------------------------------------- rows and checks
+
+
+@dataclass(frozen=True, eq=False)
+class _Ahead:
+    """Patients at risk at the landmark, the rows they are followed from there on, and whether the event was seen."""
+
+    patient: Tensor
+    rows: Tensor
+    event: Tensor
+
+
+def _look_ahead(outcome: Outcome, landmark: int | Tensor, horizon: int | None) -> _Ahead:
+    _check_patients(outcome)
+    if horizon is not None and horizon < 1:
+        raise ValueError(f"horizon is {horizon}; expected at least one row")
+    start, stop, event = outcome.start.cpu(), outcome.stop.cpu(), outcome.observed.cpu()
+    row = torch.as_tensor(landmark).cpu()
+    if row.shape not in ((), stop.shape):
+        raise ValueError(f"landmark has shape {list(row.shape)}; expected a number or [{len(outcome)}]")
+    patient = ((start <= row) & (row < stop)).nonzero()[:, 0]
+    if len(patient) == 0:
+        raise ValueError(f"none of {len(outcome)} patients is at risk at the landmark; expected at least one")
+    rows, event = (stop - row)[patient], event[patient]
+    if horizon is not None:
+        event = event & (rows <= horizon)
+        rows = rows.clamp(max=horizon)
+    return _Ahead(patient, rows, event)
+
+
+def _rows(values: Tensor, outcome: Outcome, name: str) -> tuple[NDArray[np.int64], Array, NDArray[np.bool_]]:
+    """Visit, value and event of every row at risk, patient by patient."""
+    _check_patients(outcome)
+    rows = person_period(outcome.stop.cpu(), outcome.observed.cpu(), outcome.start.cpu())
+    values = values.detach().cpu()
+    if values.dim() == 1 and len(values) != outcome.n_rows:
+        raise ValueError(
+            f"{name} has {len(values)} numbers for {outcome.n_rows} rows at risk; expected one each "
+            "(lay values of all stored visits out as [patient, visit] first: visits.pad(values))"
+        )
+    if values.dim() == 2:
+        if values.shape[0] != len(outcome) or values.shape[1] < int(outcome.stop.max()):
+            raise ValueError(
+                f"{name} has shape {list(values.shape)}; expected {len(outcome)} patients and at least "
+                f"{int(outcome.stop.max())} visits"
+            )
+        values = values[rows.patient, rows.visit]
+    _refuse(
+        ~((values >= 0) & (values <= 1)),
+        rows.patient,
+        values,
+        f"has the {name} {{}}; expected a probability from 0 to 1 (were logits passed?)",
+    )
+    return rows.visit.numpy(), values.double().numpy(), rows.event.numpy()
+
+
+def _followed(outcome: Outcome) -> Array:
+    """Share of each row at risk that the patient was followed for: less than 1 only where censoring cut a row short."""
+    share = np.ones(outcome.n_rows)
+    last = (outcome.stop - outcome.start).cumsum(0).cpu().numpy() - 1
+    share[last] = torch.where(outcome.observed, 1.0, outcome.censored_exposure.double()).cpu().numpy()
+    return share
+
+
+def _check_risk(risk: Tensor, outcome: Outcome) -> None:
+    if risk.dim() > 1:
+        raise ValueError(
+            f"risk has shape {list(risk.shape)}; expected one number for each of {len(outcome)} patients, known at the "
+            "landmark: what is summed over a patient's own record measures how long it is, so take one row"
+        )
+    if risk.shape != outcome.stop.shape:
+        raise ValueError(f"risk has {risk.numel()} numbers for {len(outcome)} patients; expected one each")
+
+
+def _check_patients(outcome: Outcome) -> None:
+    if len(outcome) == 0:
+        raise ValueError("there is no patient to score; expected at least one")
+
+
+def _refuse(wrong: Tensor, patient: Tensor, given: Tensor, message: str) -> None:
+    if bool(wrong.any()):
+        first = int(wrong.nonzero()[0])
+        raise ValueError(f"the patient at index {int(patient[first])} {message.format(given[first].item())}")
