@@ -498,6 +498,7 @@ fact("survival_by_exp", by_exp)
 fact("sum_of_high_hazards", high_hazards.sum())
 fact("ada_likelihood", what_happened.prod())
 fact("ada_nll", hazard_nll(*ada_record))
+fact("ada_nll_twice", check.count_event_row_twice(*ada_record))
 fact("ben_nll", each[1])
 fact("two_patient_nll", two_patients)
 

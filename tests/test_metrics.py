@@ -522,7 +522,7 @@ def test_calibration_expects_less_of_a_row_that_was_followed_only_in_part() -> N
     )
     # The event's row is charged in full, as the likelihood does, so the expectation is of those who were followed on.
     expected = np.where(seen, hazard, 1 - (1 - hazard) ** share).sum() / seen.sum()
-    result = calibration(torch.full((n, 1), hazard), outcome)
+    result = metrics.calibration(torch.full((n, 1), hazard), outcome)
     assert result.ratio == pytest.approx(expected, rel=1e-6)
-    whole = calibration(torch.full((n, 1), hazard), Outcome.of(outcome.stop, outcome.observed))
+    whole = metrics.calibration(torch.full((n, 1), hazard), Outcome.of(outcome.stop, outcome.observed))
     assert result.ratio < whole.ratio

@@ -424,8 +424,8 @@ def calibration(
 
     Rows are grouped by quantiles of the predicted hazard; equal predictions stay together, so there may be fewer groups
     than asked for. Given the history, the rows of one patient are as good as independent draws, so each group's events
-    are binomial if the hazards are true. Of a last row that was followed only in part, `censored_exposure`, that part of
-    the hazard counts: `1 - (1 - h)^exposure`, as in the likelihood.
+    are binomial if the hazards are true. Where the last row was followed only in part, `censored_exposure`, that part
+    of its hazard counts: `1 - (1 - h)^exposure`, as in the likelihood.
 
     Args:
         hazard: `[patient, visit]` (padding is not read), or one number per row at risk, patient by patient.
