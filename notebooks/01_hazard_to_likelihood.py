@@ -69,7 +69,9 @@ torch.testing.assert_close(survival(logits), factors.cumprod(0))
 four_hazards = torch.tensor([0.05, 0.08, 0.15, 0.40])
 four = logits_from_hazard(four_hazards)
 by_product, by_exp = survival(four)[-1], check.exp_of_minus_sum(four)
-pd.Series({"product": by_product.item(), "exp(-sum)": by_exp.item()}, name="survival").to_frame()
+pd.Series(
+    {"product": by_product.item(), "exp(-sum)": by_exp.item()}, name="survival"
+).to_frame()
 
 # %%
 assert by_exp > by_product
@@ -105,7 +107,10 @@ torch.testing.assert_close(shared_out, torch.tensor(1.0))
 # %% tags=["figure:ada"]
 figure, axes = plt.subplots(figsize=(5.4, 4.2))
 plots.hazard_and_survival(ada, survival(logits), axes)
-show(figure, alt="The hazard rises over three visits while survival falls to about one half.")
+show(
+    figure,
+    alt="The hazard rises over three visits while survival falls to about one half.",
+)
 
 # %% [markdown]
 # ### Must hazards sum to 1 as well?
@@ -295,7 +300,9 @@ estimates = {
     "event row counted twice": best_hazard(check.count_event_row_twice, outcome),
     "censored patients left out": best_hazard(check.events_alone, outcome),
 }
-others = {f"that is the estimate for: {name}": value for name, value in estimates.items()}
+others = {
+    f"that is the estimate for: {name}": value for name, value in estimates.items()
+}
 check.near(guess, estimates["censored row dropped"], mistakes=others, tolerance=0.002)
 
 # %%
@@ -305,7 +312,9 @@ by_counting = {
     "event row counted twice": events / (rows + events),
     "censored patients left out": events / int(outcome.stop[outcome.observed].sum()),
 }
-pd.DataFrame({"smallest loss": estimates, "by counting": by_counting, "truth": truth}).round(4)
+pd.DataFrame(
+    {"smallest loss": estimates, "by counting": by_counting, "truth": truth}
+).round(4)
 
 # %%
 for name, value in by_counting.items():
@@ -328,7 +337,8 @@ for h in truths:
 curves = pd.DataFrame(
     {
         "correct": counts["events"] / counts["rows"],
-        "row dropped": counts["events"] / (counts["rows"] - n_patients + counts["events"]),
+        "row dropped": counts["events"]
+        / (counts["rows"] - n_patients + counts["events"]),
         "row twice": counts["events"] / (counts["rows"] + counts["events"]),
     }
 )
@@ -336,14 +346,35 @@ curves.rename_axis("truth", axis="columns").round(4)
 
 # %% tags=["figure:estimated_against_true"]
 figure, axes = plt.subplots(figsize=(5.4, 4.6))
-styles = {"correct": ("survival", "o-"), "row dropped": ("wrong", "^--"), "row twice": ("wrong", "v:")}
+styles = {
+    "correct": ("survival", "o-"),
+    "row dropped": ("wrong", "^--"),
+    "row twice": ("wrong", "v:"),
+}
 for name, (role, mark) in styles.items():
-    axes.loglog(truths, curves[name], mark, color=plots.COLOURS[role], linewidth=1.5, markersize=7)
+    axes.loglog(
+        truths,
+        curves[name],
+        mark,
+        color=plots.COLOURS[role],
+        linewidth=1.5,
+        markersize=7,
+    )
 axes.text(0.055, 0.2, "wrong: censored\nrow dropped", color=plots.COLOURS["wrong"])
 axes.text(0.28, 0.12, "wrong: event row\ncounted twice", color=plots.COLOURS["wrong"])
-axes.text(0.68, 0.53, "correct", color=plots.COLOURS["survival"], ha="center", va="center", rotation=42)
+axes.text(
+    0.68,
+    0.53,
+    "correct",
+    color=plots.COLOURS["survival"],
+    ha="center",
+    va="center",
+    rotation=42,
+)
 ticks = [0.05, 0.1, 0.2, 0.5, 1]
-axes.set(xlabel="true hazard", ylabel="estimated hazard", xlim=(0.045, 1.1), ylim=(0.04, 1.1))
+axes.set(
+    xlabel="true hazard", ylabel="estimated hazard", xlim=(0.045, 1.1), ylim=(0.04, 1.1)
+)
 for axis in (axes.xaxis, axes.yaxis):
     axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_ticks([], minor=True)
@@ -355,7 +386,9 @@ show(
 
 # %%
 assert (curves["row twice"] <= 0.5).all()
-assert (abs(curves["row twice"] - curves["correct"] / (1 + curves["correct"])) < 1e-12).all()
+assert (
+    abs(curves["row twice"] - curves["correct"] / (1 + curves["correct"])) < 1e-12
+).all()
 
 # %% [markdown]
 # With the event's row counted twice the estimate is $\hat h / (1 + \hat h)$, where $\hat h$ is the right one. Even a
@@ -367,7 +400,9 @@ assert (abs(curves["row twice"] - curves["correct"] / (1 + curves["correct"])) <
 # %%
 by_length = {}
 for length in [1, 2, 3, 5, 10, 20]:
-    drawn = draw_outcome(torch.full((n_patients, length), truth), dropout=dropout, seed=3)
+    drawn = draw_outcome(
+        torch.full((n_patients, length), truth), dropout=dropout, seed=3
+    )
     d, r = int(drawn.observed.sum()), drawn.n_rows
     by_length[length] = {"correct": d / r, "row dropped": d / (r - n_patients + d)}
 by_length = pd.DataFrame(by_length).T
@@ -423,8 +458,12 @@ exposure = None  # a tensor with one share per patient
 mine = None if exposure is None else estimate_with(exposure)
 mistakes = {
     "those lost half-way did not survive the whole interval": credit["all of it"],
-    "every censored patient was seen through a half of the interval at least": credit["none of it"],
-    "some of the censored were seen to the end of the interval": credit["half for everyone"],
+    "every censored patient was seen through a half of the interval at least": credit[
+        "none of it"
+    ],
+    "some of the censored were seen to the end of the interval": credit[
+        "half for everyone"
+    ],
 }
 check.near(mine, 0.2, mistakes=mistakes, tolerance=0.002)
 
@@ -454,7 +493,9 @@ at_visit = [pooled.event[pooled.visit == k].double() for k in range(n_visits)]
 per_visit = torch.stack([event.mean() for event in at_visit])
 estimated = survival(logits_from_hazard(per_visit))[-1].item()
 true = (0.95**n_visits + 0.60**n_visits) / 2
-pd.DataFrame({"event-free after five visits": {"estimated": estimated, "true": true}}).round(3)
+pd.DataFrame(
+    {"event-free after five visits": {"estimated": estimated, "true": true}}
+).round(3)
 
 # %% [markdown]
 # The estimate promises [0.541](fact:pooled_survival) event-free where the truth is [0.426](fact:true_survival): the
@@ -465,7 +506,9 @@ by_group = [int(group.observed.sum()) / group.n_rows for group in (robust, frail
 seen = sum((1 - h) ** n_visits for h in by_group) / 2
 assert estimated > true + 0.1
 assert abs(seen - true) < 0.005
-pd.DataFrame({"event-free after five visits": {"estimated by group": seen, "true": true}}).round(3)
+pd.DataFrame(
+    {"event-free after five visits": {"estimated by group": seen, "true": true}}
+).round(3)
 
 # %% [markdown]
 # It is right again. Censoring has to be independent of the event *given what the model sees*, and no loss can check

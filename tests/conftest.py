@@ -6,6 +6,7 @@ The import hook has to stand before the first import of `visitwise`, so nothing 
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 os.environ["OMP_NUM_THREADS"] = "1"  # also for the processes that tests start
 os.environ["MPLBACKEND"] = "Agg"
@@ -56,3 +57,21 @@ def no_global_draws(_same_randomness_in_any_order: None) -> Iterator[None]:
     assert torch.equal(torch.get_rng_state(), ours), "torch's global generator was seeded or drawn from"
     numbers, position = np.random.get_state()[1:3]
     assert (numbers.tobytes(), position) == (theirs[0].tobytes(), theirs[1]), "NumPy's was seeded or drawn from"
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Any]:
+    """A Chromium for the tests of the built site; without one they are skipped, except in CI."""
+    from tests.browser import ARGUMENTS, find_chromium
+
+    executable = find_chromium()
+    if executable is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("no Chromium was found, and in CI the browser's tests must run")
+        pytest.skip("no Chromium on the PATH and none of Playwright's; `apt-get install chromium` brings one")
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        started = playwright.chromium.launch(executable_path=executable, args=ARGUMENTS)
+        yield started
+        started.close()

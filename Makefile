@@ -1,0 +1,92 @@
+# Everything this project does, by one word each. `make` alone explains them.
+
+PORT ?= 8000
+VENV := .venv
+BIN := $(VENV)/bin
+PY := $(BIN)/python
+BUILD := explainer/_build
+INSTALLED := $(VENV)/.installed
+PACKAGES := node_modules/.installed
+
+# Never `mkdocs --quiet`: it drops warnings before `--strict` can count them.
+
+# The first Python that is new enough, unless `make PYTHON=...` names one.
+PYTHON ?= $(shell for p in python3 python python3.11 python3.12 python3.13 python3.14; do \
+  $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && { echo $$p; exit; }; done; echo python3)
+
+# One thread: the numbers are the same on every machine, and a busy one is not slowed down further.
+export OMP_NUM_THREADS := 1
+export MKL_NUM_THREADS := 1
+# MkDocs' banners about its own future are for those who choose the tools.
+export NO_MKDOCS_2_WARNING := 1
+export DISABLE_MKDOCS_2_WARNING := true
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+
+.DEFAULT_GOAL := help
+.PHONY: help site build test lab check bench clean lock setup python port
+
+help: ## Show this text
+	@echo "Visitwise: discrete-time survival analysis on visit sequences."
+	@echo "Each command sets up what it needs in .venv and node_modules; the second time that takes no time."
+	@echo
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-7s %s\n", $$1, $$2 }'
+	@echo
+	@echo "  make site PORT=8001        where port 8000 is taken"
+	@echo "  make test TESTS=tests/test_functional.py   one file; TESTS takes any pytest arguments"
+	@echo "  make build PYTHON=python3.12   choose the interpreter (3.11 or newer) that .venv is made from"
+
+site: port $(INSTALLED) $(PACKAGES) ## Run the notebooks, then show the site on 127.0.0.1:8000; saved files appear at once
+	$(PY) $(BUILD)/notebooks.py
+	@echo "Visitwise will be at http://127.0.0.1:$(PORT)/ (stop with Ctrl-C)"
+	$(PY) -m mkdocs serve --strict --dev-addr 127.0.0.1:$(PORT)
+
+build: $(INSTALLED) $(PACKAGES) ## Run the notebooks that changed, then write the site into site/
+	$(PY) $(BUILD)/notebooks.py
+	$(PY) -m mkdocs build --strict
+	@echo "The site is in site/; it works under any address."
+
+test: $(INSTALLED) $(PACKAGES) ## Run all tests; those in a browser too, if there is a Chromium
+	$(PY) -m pytest $(TESTS)
+
+lab: $(INSTALLED) ## Open the notebooks in JupyterLab
+	JUPYTER_CONFIG_PATH=$(CURDIR)/.jupyter $(BIN)/jupyter lab --notebook-dir=notebooks
+
+check: $(INSTALLED) ## Lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(INSTALLED) ## Measure the speed of training, and what it costs in fit (some minutes)
+	$(PY) -m tests.benchmarks.training_speed
+	$(PY) -m tests.benchmarks.price_of_buckets
+
+clean: ## Remove what the commands made, except .venv and node_modules
+	rm -rf site build dist explainer/notebooks .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache
+	find . -name __pycache__ -not -path './.venv/*' -not -path './node_modules/*' -prune -exec rm -rf {} +
+
+lock: python ## Rewrite requirements.lock from what pyproject.toml asks for today
+	rm -rf build/lock
+	$(PYTHON) -m venv build/lock
+	build/lock/bin/python -m pip install torch==2.13.0 '.[datasets,notebooks,site,test]'
+	build/lock/bin/python $(BUILD)/lock.py > build/requirements.lock
+	mv build/requirements.lock requirements.lock
+
+setup: $(INSTALLED) $(PACKAGES)
+
+$(INSTALLED): requirements.lock pyproject.toml | python
+	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install -r requirements.lock
+	$(PY) -m pip install --no-deps -e .
+	@touch $@
+
+$(PACKAGES): package.json package-lock.json $(INSTALLED)
+	$(PY) $(BUILD)/node.py npm ci --no-audit --no-fund --loglevel=error
+	@touch $@
+
+python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Visitwise needs Python 3.11 or newer; '$(PYTHON)' is $$($(PYTHON) --version 2>&1 || echo not there)." >&2; \
+	  echo "Name another one: make $(MAKECMDGOALS) PYTHON=/path/to/python3.11" >&2; exit 1; }
+
+port: python
+	@$(PYTHON) $(BUILD)/port.py $(PORT)

@@ -1,0 +1,82 @@
+"""Formulas are set at build time with KaTeX: a page ships HTML and MathML, and no math script.
+
+One node process serves the whole build. A formula that KaTeX cannot set is a problem, told with the formula in it.
+"""
+
+import atexit
+import html
+import json
+import re
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+from node import node
+
+KATEX = Path(__file__).resolve().parents[2] / "node_modules" / "katex" / "dist"
+SPAN = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
+Report = Callable[[str], None]
+
+
+class Typesetter:
+    """Sets formulas by asking one long-lived node process; each different formula is asked for once."""
+
+    def __init__(self, katex: Path = KATEX) -> None:
+        self.katex = katex
+        self.process: subprocess.Popen[str] | None = None
+        self.known: dict[tuple[str, bool], dict[str, str]] = {}
+
+    def page(self, text: str, report: Report) -> str:
+        """A page's HTML with every formula set; what cannot be set is reported and left as it was."""
+        return SPAN.sub(lambda match: self._span(match, report), text)
+
+    def formula(self, tex: str, *, display: bool) -> dict[str, str]:
+        """`{"html": ...}` or `{"error": ...}` for one formula."""
+        key = (tex, display)
+        if key not in self.known:
+            self.known[key] = self._ask(tex, display)
+        return self.known[key]
+
+    def close(self) -> None:
+        if self.process and self.process.stdin and self.process.stdout:
+            self.process.stdin.close()
+            self.process.stdout.close()
+            self.process.wait(timeout=10)
+        self.process = None
+
+    def _span(self, match: re.Match[str], report: Report) -> str:
+        tex = html.unescape(match[2]).strip()
+        display = tex.startswith(r"\[")
+        tex = tex[2:-2].strip()
+        answer = self.formula(tex, display=display)
+        if "error" in answer:
+            report(f"the formula `{tex}` cannot be set: {answer['error']}")
+            return match[0]
+        if display:  # a wide formula scrolls inside its own box, also by keyboard
+            return f'<div class="vw-formula" tabindex="0">{answer["html"]}</div>'
+        return answer["html"]
+
+    def _ask(self, tex: str, display: bool) -> dict[str, str]:
+        if self.process is None:
+            self._start()
+        assert self.process
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write(json.dumps({"tex": tex, "display": display}) + "\n")
+        self.process.stdin.flush()
+        answer: dict[str, str] = json.loads(self.process.stdout.readline())
+        return answer
+
+    def _start(self) -> None:
+        program = self.katex / "katex.js"
+        if not program.exists():
+            raise RuntimeError("KaTeX is not installed; `make build` installs it, or run `npm ci`")
+        command = [node(), str(Path(__file__).with_name("katex.cjs")), str(program)]
+        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+        atexit.register(self.close)
+
+
+def stylesheet(katex: Path = KATEX) -> str:
+    """KaTeX's own stylesheet, asking for the woff2 fonts alone: every browser that reads the rest reads these."""
+    css = (katex / "katex.min.css").read_text(encoding="utf-8")
+    return re.sub(r',url\(fonts/[^)]+\.(?:woff|ttf)\) format\("(?:woff|truetype)"\)', "", css)

@@ -1,0 +1,25 @@
+"""Prints the versions installed beside the running Python as a lock file; `make lock` calls it in a new environment."""
+
+import re
+from importlib.metadata import distributions
+
+HEADER = """\
+# Every package of the environment, at the version it was tried with. Written by `make lock`; do not edit.
+# To refresh: `make lock && make test`, then commit this file. It is read by `make`, by CI and by environment.yml.
+# torch stands without a build label: pip takes the CPU build where its settings offer one."""
+
+
+def lines() -> list[str]:
+    """`name==version`, sorted, without this project, without pip, and without build labels such as `+cpu`."""
+    found = {}
+    for distribution in distributions():
+        name = re.sub(r"[-_.]+", "-", distribution.metadata["Name"]).lower()
+        found[name] = distribution.version.partition("+")[0]
+    for not_ours_to_pin in ("visitwise", "pip", "setuptools", "wheel"):
+        found.pop(not_ours_to_pin, None)
+    return [f"{name}=={version}" for name, version in sorted(found.items())]
+
+
+if __name__ == "__main__":
+    print(HEADER)
+    print("\n".join(lines()))
