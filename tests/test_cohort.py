@@ -298,3 +298,21 @@ def test_load_never_unpickles(tmp_path: Path) -> None:
     manifest.write_text(json.dumps(written), encoding="utf-8")
     with pytest.raises(ValueError, match="allow_pickle=False"):
         Cohort.load(tmp_path / "cohort")
+
+
+@pytest.mark.parametrize("padded_visits", [1, 7, 30, 10_000])
+def test_parts_hold_every_patient_once_and_stay_within_their_size(padded_visits: int) -> None:
+    cohort = oracles.random_cohort(50)
+    parts = list(cohort.parts(padded_visits))
+    ids = torch.cat([part.visits.patient_id for part in parts])
+    assert sorted(ids.tolist()) == sorted(cohort.visits.patient_id.tolist())
+    for part in parts:
+        longest = int(part.visits.length.max())
+        assert len(part) == 1 or len(part) * longest <= padded_visits
+    lengths = torch.cat([part.visits.length for part in parts])
+    assert (lengths.diff() <= 0).all()
+
+
+def test_a_part_without_room_for_a_visit_is_refused() -> None:
+    with pytest.raises(ValueError, match="padded_visits is 0; expected at least 1"):
+        list(oracles.random_cohort(2).parts(0))

@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,21 @@ def test_a_sum_over_a_constant_gives_bucketed_batches_the_gradient_of_the_whole_
     buckets = list(cohort.batches(8, seed=0, window=8))
     torch.testing.assert_close(gradient(buckets, per_batch_mean=False), whole, rtol=0, atol=1e-10)
     assert (gradient(buckets, per_batch_mean=True) - whole).norm() > 0.05 * whole.norm()
+
+
+def test_working_a_batch_off_in_parts_gives_the_gradient_of_the_batch() -> None:
+    cohort = random_cohort(64, seed=4)
+    model = SurvivalRNN.for_cohort(cohort, **SMALL).double()
+
+    def gradient(parts: Iterable[Cohort]) -> torch.Tensor:
+        model.zero_grad()
+        for part in parts:
+            _sum_nll(model, part).backward()
+        return torch.cat([value.grad.flatten() for value in model.parameters() if value.grad is not None])
+
+    whole = gradient([cohort])
+    for padded_visits in (1, 20, 100):
+        torch.testing.assert_close(gradient(cohort.parts(padded_visits)), whole, rtol=0, atol=1e-10)
 
 
 def test_resuming_gives_the_weights_of_a_run_that_was_never_stopped(

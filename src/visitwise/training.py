@@ -45,6 +45,7 @@ def fit(
     weight_decay: float = 0.0,
     patience: int = 5,
     window: int = 1,
+    padded_visits: int = 1024,
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     progress: bool = True,
@@ -61,6 +62,8 @@ def fit(
         weight_decay: Pull of the weights towards zero (AdamW).
         patience: Epochs without a better validation value after which training stops.
         window: Batches drawn together and sorted by length, see `Cohort.batches`.
+        padded_visits: A batch is worked off in parts of like length and at most this size, see `Cohort.parts`. Changes
+            speed and memory, and the gradient by rounding alone.
         seed: Decides the order of the patients.
         checkpoint: Folder to write the state to after each epoch. If it holds one already, training goes on from it,
             to the same weights as if it had never stopped.
@@ -74,7 +77,8 @@ def fit(
     run = _Run(model, optimizer, History(), best=_copy(model))
     choices = {
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay,
-        "patience": patience, "window": window, "seed": seed, "n_patients": len(train), "model": model.settings,
+        "patience": patience, "window": window, "padded_visits": padded_visits, "seed": seed,
+        "n_patients": len(train), "model": model.settings,
     }  # fmt: skip
     if checkpoint is not None:
         run.resume(Path(checkpoint), choices)
@@ -91,11 +95,12 @@ def fit(
         for step, batch in enumerate(bar, start=epoch * n_batches):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * (1 + math.cos(math.pi * step / (epochs * n_batches))) / 2
-            loss = _sum_nll(model, batch)
-            (loss / rows_per_batch).backward()
+            for part in batch.parts(padded_visits):
+                loss = _sum_nll(model, part)
+                (loss / rows_per_batch).backward()
+                total += loss.item()
             optimizer.step()
             optimizer.zero_grad()
-            total += loss.item()
         model.eval()
         run.history.train_nll.append(total / train.outcome.n_rows)
         run.history.validation_nll.append(evaluate_nll(model, validation))
@@ -125,8 +130,9 @@ def evaluate_nll(model: Callable[[Visits], Tensor], cohort: Cohort, *, batch_siz
         cohort: The patients.
         batch_size: Patients at a time; does not change the result beyond rounding.
     """
-    batches = cohort.batches(batch_size, seed=0, window=1_000)
-    return sum(_sum_nll(model, batch).item() for batch in batches) / cohort.outcome.n_rows
+    batches = (cohort.select(patients) for patients in torch.arange(len(cohort)).split(batch_size))
+    parts = (part for batch in batches for part in batch.parts(padded_visits=4096))
+    return sum(_sum_nll(model, part).item() for part in parts) / cohort.outcome.n_rows
 
 
 # ------------------------------------------------------------------------------------------------- models on disk

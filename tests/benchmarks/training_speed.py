@@ -19,6 +19,7 @@ from visitwise.model import SurvivalRNN
 from visitwise.visits import Schema, Visits
 
 VOCABULARY, EMBEDDING, HIDDEN = 10_000, 128, 256
+PATIENTS, TURNS = 12_800, 7
 SCHEMA = Schema.of([f"code {number}" for number in range(1, VOCABULARY)])
 Step = Callable[[], int]
 
@@ -61,17 +62,18 @@ def endless(cohort: Cohort, batch_size: int, window: int) -> Iterator[Cohort]:
         epoch += 1
 
 
-def our_step(cohort: Cohort, batch_size: int, window: int) -> Step:
-    """Collate, forward, loss, backward and update of this package; returns how many patients (or visits) it took."""
+def our_step(cohort: Cohort, batch_size: int, *, window: int, padded_visits: int = 1024) -> Step:
+    """What `fit` does with a batch; returns how many patients it took."""
     model = SurvivalRNN(SCHEMA, embedding=EMBEDDING, hidden=HIDDEN, time_features=False)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     batches = endless(cohort, batch_size, window)
 
     def step() -> int:
         batch = next(batches)
-        outcome = batch.outcome
-        loss = hazard_nll(model(batch.visits), outcome.stop, outcome.observed, outcome.start, reduction="sum")
-        (loss / batch_size).backward()
+        for part in batch.parts(padded_visits):
+            outcome = part.outcome
+            loss = hazard_nll(model(part.visits), outcome.stop, outcome.observed, outcome.start, reduction="sum")
+            (loss / batch_size).backward()
         optimizer.step()
         optimizer.zero_grad()
         return len(batch)
@@ -109,35 +111,50 @@ def rate(step: Step, steps: int) -> float:
     return patients / (time.process_time() - begin)
 
 
-def ratios(ours: Step, theirs: Step, *, our_steps: int, their_steps: int, turns: int) -> tuple[np.ndarray, np.ndarray]:
-    """Quartiles of the ratio, and of our rate, over turns taken one after the other."""
-    rate(ours, 2), rate(theirs, 1)
-    pairs = np.array([(rate(ours, our_steps), rate(theirs, their_steps)) for _ in range(turns)])
-    return np.quantile(pairs[:, 0] / pairs[:, 1], [0.25, 0.5, 0.75]), np.quantile(pairs[:, 0], [0.25, 0.5, 0.75])
+def compare(arms: dict[str, Step], steps: dict[str, int], turns: int) -> dict[str, np.ndarray]:
+    """Rate of each arm in each turn; within a turn the arms run one after the other."""
+    for name, step in arms.items():
+        rate(step, max(1, steps[name] // 10))
+    rates: dict[str, list[float]] = {name: [] for name in arms}
+    for _ in range(turns):
+        for name, step in arms.items():
+            rates[name].append(rate(step, steps[name]))
+    return {name: np.array(values) for name, values in rates.items()}
 
 
 def main() -> None:
     torch.set_num_threads(1)
-    print(f"torch {torch.__version__}, {platform.machine()}, one thread, CPU time; median [quartiles] over turns")
+    print(
+        f"torch {torch.__version__}, {platform.machine()}, one thread, CPU time; median [quartiles] over {TURNS} turns"
+    )
     print(f"vocabulary {VOCABULARY:,}, embedding {EMBEDDING}, hidden {HIDDEN}, about 15 visits of 6 codes\n")
-    cohort = ragged_cohort(12_800, seed=0)
+    print(f"{'':36}{'patients/s':>12}{'times the textbook':>24}{'share of dense':>22}")
+    cohort = ragged_cohort(PATIENTS, seed=0)
     visits_per_patient = round(cohort.visits.n_visits / len(cohort))
     codes_per_visit = round(cohort.visits.codes.shape[0] / cohort.visits.n_visits)
-    even = even_cohort(12_800, visits_per_patient, codes_per_visit, seed=0)
+    even = even_cohort(PATIENTS, visits_per_patient, codes_per_visit, seed=0)
+    longer = cohort.visits.n_visits / len(cohort) / visits_per_patient
     for batch_size in (64, 256):
-        bucketed = our_step(cohort, batch_size, window=50)
-        steps = 50
-        ratio, ours = ratios(bucketed, textbook_step(cohort, batch_size), our_steps=steps, their_steps=3, turns=7)
-        print(f"batch {batch_size:3}: {ours[1]:7,.0f} patients/s, {_spread(ratio)} times the textbook implementation")
-        dense = our_step(even, batch_size, window=1)
-        ratio, _ = ratios(bucketed, dense, our_steps=steps, their_steps=25, turns=7)
-        ratio *= (cohort.visits.n_visits / len(cohort)) / visits_per_patient
-        print(f"{'':10} {_spread(ratio)} of the visits a second of a batch without padding\n")
+        arms = {
+            "textbook": textbook_step(cohort, batch_size),
+            "random batches, padded whole": our_step(cohort, batch_size, window=1, padded_visits=10**9),
+            "random batches, in parts": our_step(cohort, batch_size, window=1),
+            "batches sorted by length, in parts": our_step(cohort, batch_size, window=50),
+            "dense, all patients equally long": our_step(even, batch_size, window=1),
+        }
+        epoch = PATIENTS // batch_size
+        steps = dict.fromkeys(arms, epoch // 4) | {"textbook": 3, "batches sorted by length, in parts": epoch}
+        rates = compare(arms, steps, TURNS)
+        print(f"batch {batch_size}")
+        for name, values in rates.items():
+            dense = rates["dense, all patients equally long"] / (1 if name.startswith("dense") else longer)
+            ratios = f"{_spread(values / rates['textbook']):>24}{_spread(values / dense):>22}"
+            print(f"  {name:34}{np.median(values):12,.0f}{ratios}")
 
 
-def _spread(quartiles: np.ndarray) -> str:
-    low, middle, high = quartiles
-    return f"{middle:5.2f} [{low:.2f}, {high:.2f}]"
+def _spread(values: np.ndarray) -> str:
+    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
+    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
 
 
 if __name__ == "__main__":
