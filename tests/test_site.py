@@ -105,6 +105,14 @@ def test_notebook_page_carries_no_stylesheet_of_jupyter_and_offers_the_executed_
         assert any(cell.get("outputs") for cell in notebook["cells"])
 
 
+def test_every_page_says_what_its_numbers_were_computed_with(site: Path) -> None:
+    import torch
+
+    for url in page_urls(site):
+        text = (site / url.lstrip("/") / "index.html").read_text(encoding="utf-8")
+        assert f"PyTorch {torch.__version__.split('+')[0]}" in text, url
+
+
 def test_formulas_arrive_set(site: Path) -> None:
     text = "".join(path.read_text(encoding="utf-8") for path in site.rglob("*.html"))
     assert "<math" in text

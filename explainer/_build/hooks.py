@@ -16,6 +16,7 @@ import links
 import notebooks
 import pages
 import sources
+import stamp
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
@@ -32,6 +33,12 @@ serving = False
 def on_startup(command: str, dirty: bool) -> None:
     global serving
     serving = command == "serve"
+
+
+def on_config(config: MkDocsConfig) -> MkDocsConfig:
+    """Every page says what its numbers were computed with."""
+    config.copyright = f"Numbers computed with {stamp.versions()}{stamp.commit(_root(config))}."
+    return config
 
 
 def on_pre_build(config: MkDocsConfig) -> None:
