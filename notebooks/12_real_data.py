@@ -309,8 +309,8 @@ inside = (calibration.table["lower"] <= calibration.table["predicted"]) & (
 assert inside.sum() >= 8
 
 # %% [markdown]
-# Each point is a tenth of the rows. The line is where as many died as the model expected. [9](fact:nafld_groups_on_line)
-# of the ten intervals reach it; by chance alone about one in twenty would not.
+# Each point is a tenth of the rows. The line is where as many died as the model expected. [8](fact:nafld_groups_on_line)
+# of the ten intervals reach it, where chance alone would let about one in twenty miss it: good hazards, not perfect ones.
 #
 # ## 8. One person
 
