@@ -22,6 +22,9 @@ export NO_MKDOCS_2_WARNING := 1
 export DISABLE_MKDOCS_2_WARNING := true
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 
+# In a container people are root, and Jupyter wants to be told that this is meant.
+ROOT_IS_FINE := $(shell [ "$$(id -u)" != 0 ] || echo --allow-root)
+
 .DEFAULT_GOAL := help
 .PHONY: help site build test lab check bench clean lock setup python port
 
@@ -48,8 +51,8 @@ build: $(INSTALLED) $(PACKAGES) ## Run the notebooks that changed, then write th
 test: $(INSTALLED) $(PACKAGES) ## Run all tests; those in a browser too, if there is a Chromium
 	$(PY) -m pytest $(TESTS)
 
-lab: $(INSTALLED) ## Open the notebooks in JupyterLab
-	JUPYTER_CONFIG_PATH=$(CURDIR)/.jupyter $(BIN)/jupyter lab --notebook-dir=notebooks
+lab: $(INSTALLED) ## Open the notebooks in JupyterLab; LAB= passes options on, such as LAB=--no-browser
+	JUPYTER_CONFIG_PATH=$(CURDIR)/.jupyter $(BIN)/jupyter lab --notebook-dir=notebooks $(ROOT_IS_FINE) $(LAB)
 
 check: $(INSTALLED) ## Lint, formatting and types
 	$(BIN)/ruff check .
