@@ -480,7 +480,7 @@ COHORTS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "part without a patient": (
         lambda: cohort(1, 2, 3).split([0.9, 0.1], seed=0),
-        "3 patients in shares of [0.9, 0.1] leave an empty part; expected none",
+        "3 patients are too few for parts of [0.9, 0.1]; expected one in each",
     ),
     "batch of nobody": (
         lambda: next(cohort(1, 2).batches(0, seed=0)),

@@ -16,6 +16,7 @@ from click.testing import CliRunner, Result
 from visitwise.cli import main
 from visitwise.cohort import Cohort
 from visitwise.training import load_model
+from visitwise.visits import Visits
 
 QUICK = ["--epochs", "2", "--hidden", "8", "--embedding", "8", "--batch-size", "64"]
 
@@ -81,6 +82,15 @@ def test_evaluate_on_other_patients_scores_all_of_them(folder: Path) -> None:
     assert "100 patients the model has not seen; 0 it has are left out" in result.output
 
 
+def test_patients_of_another_cohort_are_new_even_if_they_have_the_same_ids(folder: Path) -> None:
+    cohort = Cohort.load(folder / "cohort")
+    later = Visits(**{**vars(cohort.visits), "day": cohort.visits.day + 1})
+    Cohort(later, cohort.outcome).save(folder / "namesakes")
+    result = run("evaluate", folder / "namesakes", "--run", folder / "first")
+    assert "400 patients the model has not seen; 0 it has are left out" in result.output
+    assert "No baselines" in result.output
+
+
 def test_predictions_are_those_of_the_model(folder: Path) -> None:
     out = folder / "predictions.csv"
     assert run("predict", folder / "cohort", "--run", folder / "first", "--out", out).exit_code == 0
@@ -88,6 +98,7 @@ def test_predictions_are_those_of_the_model(folder: Path) -> None:
     prediction = load_model(folder / "first").predict(visits)
     assert table.patient_id.tolist() == visits.patient_id[visits.patient].tolist()
     assert table.visit.tolist() == visits.index.tolist()
+    assert table.groupby("patient_id")["seen"].first().sum() == 340
     for name in ("hazard", "survival", "event_probability"):
         wanted = visits.unpad(getattr(prediction, name)).numpy()
         np.testing.assert_allclose(table[name], wanted, rtol=2e-6, atol=1e-12)
@@ -97,7 +108,11 @@ def test_predictions_are_those_of_the_model(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (["describe", "nowhere"], 1, "nowhere holds no cohort.json; expected a folder"),
+        (
+            ["describe", "nowhere"],
+            1,
+            "there is no nowhere; expected a folder written by",
+        ),
         (["simulate", "{folder}/cohort"], 1, "exists; choose another folder"),
         (["simulate", "{folder}/x", "--patients", "0"], 2, "--patients"),
         (["simulate", "{folder}/x", "--world", "flat"], 2, "--world"),
@@ -105,7 +120,11 @@ def test_predictions_are_those_of_the_model(folder: Path) -> None:
         (["train", "{folder}/cohort", "--run", "{folder}/first", "--epochs", "3"], 1, "epochs = 2, not 3"),
         (["evaluate", "{folder}/cohort", "--run", "{folder}/cohort"], 1, "holds no model.json"),
         (["predict", "pbc", "--run", "{folder}/first", "--out", "{folder}/p.csv"], 1, "another schema"),
-        (["predict", "{folder}/cohort", "--run", "{folder}/first", "--out", "{folder}/no/p.csv"], 1, "No such file"),
+        (
+            ["predict", "{folder}/cohort", "--run", "{folder}/first", "--out", "{folder}/no/p.csv"],
+            1,
+            "no does not exist; expected one to write p.csv",
+        ),
         (["resuscitate"], 2, "No such command"),
     ],
     ids=lambda words: " ".join(words[:2]) if isinstance(words, list) else "",

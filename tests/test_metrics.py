@@ -526,3 +526,19 @@ def test_calibration_expects_less_of_a_row_that_was_followed_only_in_part() -> N
     assert result.ratio == pytest.approx(expected, rel=1e-6)
     whole = metrics.calibration(torch.full((n, 1), hazard), Outcome.of(outcome.stop, outcome.observed))
     assert result.ratio < whole.ratio
+
+
+def test_true_hazards_are_calibrated_in_every_group_where_rows_were_cut_short() -> None:
+    """Grouped by what is expected of the part followed, cut rows would crowd the low groups, deaths the high ones."""
+    n = 400_000
+    random = np.random.default_rng(1)
+    hazard = random.uniform(0.02, 0.3, n)
+    share = np.where(random.random(n) < 0.5, random.random(n), 1.0)
+    seen = random.random(n) < 1 - (1 - hazard) ** share
+    outcome = Outcome.of(
+        torch.ones(n, dtype=torch.long),
+        torch.from_numpy(seen),
+        censored_exposure=torch.from_numpy(np.where(seen, 1.0, share)).float(),
+    )
+    table = metrics.calibration(torch.from_numpy(hazard)[:, None], outcome).table
+    np.testing.assert_allclose(table["predicted"] / table["observed"], 1.0, atol=0.1)

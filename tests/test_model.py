@@ -134,6 +134,17 @@ def test_prediction_is_nan_after_the_last_visit_and_nowhere_else() -> None:
         assert torch.equal(values.isnan(), ~visits.mask)
 
 
+def test_history_is_read_and_nothing_is_predicted_for_it() -> None:
+    cohort = random_cohort(25, seed=8)
+    model, start = SurvivalRNN(cohort.visits.schema), cohort.outcome.start
+    whole, prediction = model.predict(cohort.visits), model.predict(cohort.visits, start=start)
+    for place, first in enumerate(start.tolist()):
+        hazard = whole.hazard[place, first:]
+        assert prediction.hazard[place, :first].isnan().all()
+        torch.testing.assert_close(prediction.hazard[place, first:], hazard, equal_nan=True)
+        torch.testing.assert_close(prediction.survival[place, first:], (1 - hazard).cumprod(0), equal_nan=True)
+
+
 def test_a_measurement_keeps_its_last_value_and_never_one_from_another_patient_or_the_future() -> None:
     nan = float("nan")
     visits = Visits.from_lists(

@@ -129,12 +129,16 @@ def describe(cohort: str) -> None:
 @click.option("--run", "folder", required=True, type=click.Path(path_type=Path), help="Folder for the model.")
 @click.option("--epochs", default=12, show_default=True, type=click.IntRange(1), help="Passes over the patients.")
 @click.option("--batch-size", default=256, show_default=True, type=click.IntRange(1), help="Patients a step.")
-@click.option("--learning-rate", default=2e-3, show_default=True, type=click.FloatRange(0, min_open=True))
+@click.option(
+    "--learning-rate", default=2e-3, show_default=True, type=click.FloatRange(0, min_open=True), help="At the start."
+)
 @click.option("--hidden", default=64, show_default=True, type=click.IntRange(1), help="Length of the recurrent state.")
 @click.option("--embedding", default=64, show_default=True, type=click.IntRange(1), help="Length of a code's vector.")
-@click.option("--cell", default="lstm", show_default=True, type=click.Choice(["lstm", "gru"]))
 @click.option(
-    "--window", default=1, show_default=True, type=click.IntRange(1), help="Batches sorted by length together."
+    "--cell", default="lstm", show_default=True, type=click.Choice(["lstm", "gru"]), help="Kind of recurrence."
+)
+@click.option(
+    "--window", default=1, show_default=True, type=click.IntRange(1), help="Batches sorted by length at once."
 )
 @click.option(
     "--patience", default=4, show_default=True, type=click.IntRange(1), help="Epochs without gain to stop after."
@@ -156,8 +160,9 @@ def train(
 ) -> None:
     """Train a survival LSTM on COHORT: 70 % of patients train, 15 % decide when to stop, 15 % are kept for `evaluate`.
 
-    Patients are split, never visits. An interrupted run goes on where it was when the same command is given again, to
-    the same weights as if it had not been interrupted.
+    Patients are split, never visits. An event of any cause counts. An interrupted run goes on where it was when the
+    same command is given again, to the same weights as if it had not been interrupted. For other choices name another
+    folder.
     """
     import numpy as np
 
@@ -171,8 +176,7 @@ def train(
         patience=patience, seed=seed, checkpoint=folder / "checkpoint",
     )  # fmt: skip
     save_model(model, folder)
-    seen = np.concatenate([part.visits.patient_id.numpy() for part in (learn, decide)])
-    np.save(folder / "patients_seen.npy", np.sort(seen))
+    np.save(folder / "patients_seen.npy", np.concatenate([_fingerprint(part) for part in (learn, decide)]))
     for epoch, (mine, theirs) in enumerate(zip(history.train_nll, history.validation_nll, strict=True)):
         best = "  <- kept" if epoch == history.best_epoch else ""
         click.echo(f"epoch {epoch + 1:3}   training NLL per row {mine:.5f}   validation {theirs:.5f}{best}")
@@ -186,21 +190,22 @@ def train(
 def evaluate(cohort: str, folder: Path) -> None:
     """Score a trained model on the patients of COHORT that it has not seen, beside a life table and a rival.
 
-    The rival is a logistic regression on a history made by hand, fitted to the very patients the model was trained on.
-    An LSTM that does not beat it is not worth its trouble. NLL: lower is better. AUC: 0.5 is chance. Events expected
-    over events seen: 1 is right, more means that the hazards are too high.
+    The rival is a logistic regression on hand-made history features. It and the life table are fitted to the patients
+    of COHORT that the model was trained on or that decided when to stop. NLL: lower is better. AUC: 0.5 is chance.
+    Expected over seen: events expected over events that came; above 1 the hazards are too high. The last column is how
+    much more NLL a model has than yours on the same patients, with its standard error; within two of them it is a tie.
     """
-    import numpy as np
     import torch
 
     from visitwise import metrics
     from visitwise.baselines import LifeTableHazard, LogisticHazard, history_features
+    from visitwise.functional import hazard_nll
     from visitwise.training import load_model
 
     data, model = _open(cohort), load_model(folder)
     if data.visits.schema != model.schema:
         raise ValueError(f"{cohort} has other codes or features than the model in {folder}; expected the same")
-    seen = torch.from_numpy(np.isin(data.visits.patient_id.numpy(), np.load(folder / "patients_seen.npy")))
+    seen = _seen(data, folder)
     if bool(seen.all()):
         raise ValueError(f"the model in {folder} was trained on every patient of {cohort}; expected others to score on")
     fresh = data.select((~seen).nonzero()[:, 0])
@@ -216,15 +221,25 @@ def evaluate(cohort: str, folder: Path) -> None:
         fresh_rows = truth[~seen[data.visits.patient]]
         judged["oracle (true hazard)"] = lambda visits: visits.pad(torch.logit(fresh_rows), torch.nan)
 
-    click.echo(f"{'':27}{'NLL per row':>12}{'AUC':>8}{'events expected / seen':>25}")
-    nll = {}
+    else:
+        click.echo("No baselines: none of the patients the model was trained on are in this cohort.\n")
+
+    click.echo(f"{'':27}{'NLL per row':>12}{'AUC':>8}{'expected / seen':>17}{'more NLL than yours':>28}")
+    outcome, nll, each = fresh.outcome, {}, {}
+    logits = {}
     for name, baseline_or_model in judged.items():
         with torch.no_grad():
-            hazard_logits = baseline_or_model(fresh.visits)
-        nll[name] = metrics.nll_per_row(hazard_logits, fresh.outcome)
-        auc = float(metrics.incident_dynamic_auc(hazard_logits.sigmoid(), fresh.outcome, "events"))
-        ratio = metrics.calibration(hazard_logits.sigmoid(), fresh.outcome).ratio
-        click.echo(f"{name:27}{nll[name]:12.5f}{auc:8.3f}{ratio:25.3f}")
+            logits[name] = baseline_or_model(fresh.visits)
+        exposure = outcome.censored_exposure.to(logits[name].dtype)
+        each[name] = hazard_nll(logits[name], outcome.stop, outcome.observed, outcome.start, exposure, "none").double()
+    for name, hazard_logits in logits.items():
+        nll[name] = float(each[name].sum()) / outcome.n_rows
+        auc = float(metrics.incident_dynamic_auc(hazard_logits.sigmoid(), outcome, "events"))
+        ratio = metrics.calibration(hazard_logits.sigmoid(), outcome).ratio
+        more = each[name] - each[model.settings["cell"].upper()]
+        error = float(more.std()) * len(more) ** 0.5 / outcome.n_rows
+        difference = f"{float(more.sum()) / outcome.n_rows:+.5f} (error {error:.5f})" if error > 0 else ""
+        click.echo(f"{name:27}{nll[name]:12.5f}{auc:8.3f}{ratio:17.3f}{difference:>28}")
     if truth is not None and bool(seen.any()):
         baseline, *_, mine, oracle = nll.values()
         share = metrics.share_explained(mine, baseline, oracle)
@@ -239,8 +254,11 @@ def evaluate(cohort: str, folder: Path) -> None:
 def predict(cohort: str, folder: Path, out: Path) -> None:
     """Write hazard, survival and event probability at every visit of COHORT as a CSV file.
 
-    One row a visit: patient_id, visit (from 0), day, hazard (risk of the interval after the visit), survival (still
-    event-free after it, seen from the first visit), event_probability (the event falls in it, seen from the first).
+    One row a visit: patient_id, seen (1 if the model was trained on the patient), visit (from 0), day (from the
+    patient's time origin), hazard: the risk of the interval after the visit. That is the prediction. survival is the
+    product of 1 - hazard over the patient's visits so far, event_probability the hazard times the survival before; they
+    used each visit's own record, so they are no forecast made at the first visit. Visits that are history only have
+    empty cells.
     """
     import pandas as pd
     import torch
@@ -249,14 +267,18 @@ def predict(cohort: str, folder: Path, out: Path) -> None:
     from visitwise.training import load_model
 
     data, model = _open(cohort), load_model(folder)
+    if not out.parent.is_dir():
+        raise ValueError(f"the folder {out.parent} does not exist; expected one to write {out.name} into")
+    seen = _seen(data, folder).int()
     unfinished = out.with_name(f".{out.name}.unfinished")
     try:
         with unfinished.open("w", encoding="utf-8", newline="") as file:
             for patients in tqdm(torch.arange(len(data)).split(1024), desc="predicting", leave=False):
                 visits = data.visits.select(patients)
-                prediction = model.predict(visits)
+                prediction = model.predict(visits, start=data.outcome.start[patients])
                 columns = {
                     "patient_id": visits.patient_id[visits.patient].numpy(),
+                    "seen": seen[patients][visits.patient].numpy(),
                     "visit": visits.index.numpy(),
                     "day": visits.day.numpy(),
                     "hazard": visits.unpad(prediction.hazard).numpy(),
@@ -281,7 +303,32 @@ def _open(name: str) -> "Cohort":
     if name in NAMED and not Path(name).exists():
         loaded: Cohort = getattr(datasets, name)()
         return loaded
+    if not Path(name).exists():
+        raise ValueError(
+            f"there is no {name}; expected a folder written by `visitwise simulate`, or {', '.join(NAMED)}"
+        )
     return Cohort.load(name)
+
+
+def _fingerprint(data: "Cohort") -> Any:
+    """Each patient's id beside a number made from days and codes: ids alone may be 0, 1, 2, ... in any cohort."""
+    import torch
+
+    visits = data.visits
+    mixed = (visits.day * 1024).long() * 2654435761 + visits.index * 40503
+    of_code = torch.repeat_interleave(visits.code_offsets.diff())
+    mixed = mixed.index_add(0, of_code, (visits.codes.long() + 7) ** 3 * 2246822519)
+    number = torch.zeros(len(data), dtype=torch.int64).index_add(0, visits.patient, mixed)
+    return torch.stack([visits.patient_id, number], 1).numpy()
+
+
+def _seen(data: "Cohort", folder: Path) -> Any:
+    """True for the patients that the model in this folder was trained on or stopped by."""
+    import numpy as np
+    import torch
+
+    known = {tuple(row) for row in np.load(folder / "patients_seen.npy", allow_pickle=False).tolist()}
+    return torch.tensor([tuple(row) in known for row in _fingerprint(data).tolist()])
 
 
 def _truth(name: str, data: "Cohort") -> Any:

@@ -209,7 +209,7 @@ class Cohort:
         cuts = [round(float(share) * len(self)) for share in np.cumsum(fractions)]
         parts = [order[begin:end] for begin, end in zip([0, *cuts[:-1]], cuts, strict=True)]
         if any(len(part) == 0 for part in parts):
-            raise ValueError(f"{len(self)} patients in shares of {list(fractions)} leave an empty part; expected none")
+            raise ValueError(f"{len(self)} patients are too few for parts of {list(fractions)}; expected one in each")
         return tuple(self.select(part.sort().values) for part in parts)
 
     def batches(self, batch_size: int, *, seed: int, epoch: int = 0, window: int = 1) -> Iterator[Self]:

@@ -60,7 +60,7 @@ def survival(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*ba
 
 
 def event_probability(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*batch visit"]:
-    """Probability, seen from the first visit, that the event falls in each interval.
+    """Probability that the event falls in each interval, for hazards that were all known before the first.
 
     `f_k = h_k * S_{k-1}`, so `f_0 + ... + f_k + S_k = 1`.
 

@@ -422,10 +422,11 @@ def calibration(
 ) -> Calibration:
     """Whether, of the rows with a predicted hazard of about `h`, a share of about `h` holds the event.
 
-    Rows are grouped by quantiles of the predicted hazard; equal predictions stay together, so there may be fewer groups
-    than asked for. Given the history, the rows of one patient are as good as independent draws, so each group's events
-    are binomial if the hazards are true. Where the last row was followed only in part, `censored_exposure`, that part
-    of its hazard counts: `1 - (1 - h)^exposure`, as in the likelihood.
+    Rows are grouped by quantiles of the hazard of a whole row, which does not depend on how the row ended; equal
+    hazards stay together, so there may be fewer groups than asked for. Given the history, the rows of one patient are
+    as good as independent draws, so each group's events are binomial if the hazards are true. Where the last row of a
+    censored patient was followed only in part, `censored_exposure`, that part of its hazard is expected,
+    `1 - (1 - h)^exposure`, as in the likelihood; the agreement is then approximate.
 
     Args:
         hazard: `[patient, visit]` (padding is not read), or one number per row at risk, patient by patient.
@@ -449,10 +450,11 @@ def calibration(
     if bins < 1:
         raise ValueError(f"bins is {bins}; expected at least 1")
     visit, predicted, event = _rows(hazard, outcome, "hazard")
-    predicted = 1 - (1 - predicted) ** _followed(outcome)
     cuts = np.unique(np.quantile(predicted, np.linspace(0, 1, bins + 1)[1:-1]))
+    group = np.searchsorted(cuts, predicted, side="left")
+    predicted = 1 - (1 - predicted) ** _followed(outcome)
     rows = pd.DataFrame({"predicted": predicted, "event": event})
-    groups = rows.groupby(np.searchsorted(cuts, predicted, side="left"))
+    groups = rows.groupby(group)
     table = groups.agg(predicted=("predicted", "mean"), observed=("event", "mean"), events=("event", "sum"))
     table["rows"] = groups.size()
     table["lower"], table["upper"] = _wilson(table["observed"].to_numpy(), table["rows"].to_numpy(dtype=np.float64))

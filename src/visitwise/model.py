@@ -4,7 +4,7 @@ from typing import Any, Literal, NamedTuple, Self
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from visitwise import functional as F
@@ -95,9 +95,9 @@ def _time_features(visits: Visits) -> Float[Tensor, "visit 3"]:
 class Prediction(NamedTuple):
     """What a model says at each visit; NaN after a patient's last visit.
 
-    `hazard` is the risk of the interval after the visit. `survival` and `event_probability` follow the patient along
-    the visits that were made: the chance, seen from the first visit, of being event-free through the interval, and of
-    the event falling in it.
+    `hazard` is the risk of the interval after the visit, from all that was recorded by then. `survival` is the product
+    of `1 - hazard` over this visit and those before it, `event_probability` the hazard times the survival before it.
+    They follow the patient along visits that were made, so they are no forecast made at the first visit.
     """
 
     hazard_logits: Float[Tensor, "patient visit"]
@@ -198,8 +198,17 @@ class SurvivalRNN(nn.Module):
         return hazard_logits.masked_fill(~visits.mask, torch.nan)
 
     @torch.no_grad()
-    def predict(self, visits: Visits, *, batch_size: int = 1024) -> Prediction:
-        """Hazards and what follows from them for any number of patients, without a trace of who shares a batch."""
+    def predict(
+        self, visits: Visits, *, start: Int[Tensor, " patient"] | None = None, batch_size: int = 1024
+    ) -> Prediction:
+        """Hazards and what follows from them for any number of patients, without a trace of who shares a batch.
+
+        Args:
+            visits: The patients' visits.
+            start: First row at risk of each patient, as in `Outcome`. Visits before it are history: they are read, and
+                nothing is predicted for them (NaN).
+            batch_size: Patients at a time; does not change the result beyond rounding.
+        """
         logits = torch.full(visits.mask.shape, torch.nan)
         was_training = self.training
         self.eval()
@@ -207,7 +216,10 @@ class SurvivalRNN(nn.Module):
             batch = self(visits.select(patients))
             logits[patients, : batch.shape[1]] = batch
         self.train(was_training)
-        return Prediction(logits, F.hazard(logits), F.survival(logits), F.event_probability(logits))
+        history = torch.zeros_like(visits.mask) if start is None else torch.arange(logits.shape[1]) < start[:, None]
+        at_risk = logits.masked_fill(history, -torch.inf)  # no hazard, so nothing is charged before the start
+        values = (logits, F.hazard(logits), F.survival(at_risk), F.event_probability(at_risk))
+        return Prediction(*(value.masked_fill(history, torch.nan) for value in values))
 
 
 def _check_settings(cell: str, path: str, base_rate: float, bidirectional: bool, demonstration: bool) -> None:

@@ -169,7 +169,7 @@ def calibration(result: metrics.Calibration, axes: Axes, *, log: bool = False) -
     top = float(max(predicted.max(), upper.max())) * 1.1
     seen = observed[observed > 0]
     bottom = 0.0 if not log else 0.7 * float(min(predicted[predicted > 0].min(initial=1), seen.min(initial=1)))
-    _identity(axes, bottom, top, "observed as predicted", log, (0.98, 0.9), 45)
+    _identity(axes, bottom, top, "line: as predicted", log, (0.98, 0.04), 0)
     if not log:
         axes.locator_params(nbins=5)
     axes.vlines(predicted, np.maximum(lower, bottom), upper, color=COLOURS["hazard"], linewidth=2)

@@ -191,7 +191,10 @@ class _Run:
         for name, value in choices.items():
             before = description["choices"].get(name)
             if before != value:
-                raise ValueError(f"{folder} holds a run with {name} = {before}, not {value}; expected the same choices")
+                raise ValueError(
+                    f"{folder} holds a run with {name} = {before}, not {value}; expected the same "
+                    "choices, another folder, or this one emptied"
+                )
         self.history = History(**description["history"])
         self.model.load_state_dict(_below("model.", tensors))
         self.best = _below("best.", tensors)
