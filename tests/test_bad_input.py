@@ -454,11 +454,11 @@ COHORTS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "patient in two splits": (
         lambda: require_disjoint(cohort(1, 2, 3), cohort(4, 3, 2)),
-        "patient 2 is in two cohorts (2 such patients); expected none",
+        "patient 2 is in two cohorts (2 such patients); expected each once",
     ),
     "patient in two joined cohorts": (
         lambda: Cohort.concat([cohort(1, 2), cohort(2)]),
-        "patient 2 is in two cohorts (1 such patients); expected none",
+        "patient 2 is in two cohorts (1 such patients); expected each once",
     ),
     "cohorts of two vocabularies": (
         lambda: Cohort.concat([cohort(1), Cohort(record(), Outcome.of(t(1, 1), t(1, 1)))]),

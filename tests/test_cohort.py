@@ -1,7 +1,9 @@
 """Outcomes, splits, batches and the place on disk: nobody lost, nobody twice, the same again from the same seed."""
 
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -316,3 +318,39 @@ def test_parts_hold_every_patient_once_and_stay_within_their_size(padded_visits:
 def test_a_part_without_room_for_a_visit_is_refused() -> None:
     with pytest.raises(ValueError, match="padded_visits is 0; expected at least 1"):
         list(oracles.random_cohort(2).parts(0))
+
+
+def tampered(folder: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
+    """A saved cohort whose description is what `change` makes of it."""
+    oracles.random_cohort(5).save(folder / "cohort")
+    file = folder / "cohort" / "cohort.json"
+    file.write_text(json.dumps(change(json.loads(file.read_text("utf-8")))), "utf-8")
+    return folder / "cohort"
+
+
+def without(manifest: dict[str, Any], part: str) -> dict[str, Any]:
+    return {name: value for name, value in manifest.items() if name != part}
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda manifest: {**manifest, "shapes": without(manifest["shapes"], "day")},
+        lambda manifest: {**manifest, "shapes": {**manifest["shapes"], "../elsewhere": [1]}},
+        lambda manifest: {**manifest, "schema": without(manifest["schema"], "codes")},
+        lambda manifest: without(manifest, "shapes"),
+        lambda manifest: without(manifest, "schema"),
+        lambda manifest: [manifest],
+    ],
+)
+def test_a_description_that_is_not_one_of_a_cohort_is_refused(tmp_path: Path, change: Any) -> None:
+    with pytest.raises(ValueError, match=r"cohort\.json does not describe|holds the format None"):
+        Cohort.load(tampered(tmp_path, change))
+
+
+def test_offsets_that_do_not_fit_the_arrays_are_refused(tmp_path: Path) -> None:
+    folder = tampered(tmp_path, dict)
+    offsets = np.load(folder / "code_offsets.npy")
+    np.save(folder / "code_offsets.npy", offsets + 1)
+    with pytest.raises(ValueError, match="code_offsets run from 1"):
+        Cohort.load(folder)

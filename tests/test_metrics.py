@@ -542,3 +542,16 @@ def test_true_hazards_are_calibrated_in_every_group_where_rows_were_cut_short() 
     )
     table = metrics.calibration(torch.from_numpy(hazard)[:, None], outcome).table
     np.testing.assert_allclose(table["predicted"] / table["observed"], 1.0, atol=0.1)
+
+
+def test_calibration_is_told_interval_by_interval() -> None:
+    outcome = Outcome.of(
+        torch.tensor([1, 2, 3, 3]), torch.tensor([True, True, False, True]), start=torch.tensor([0, 0, 1, 0])
+    )
+    hazard = torch.tensor([[0.5, 0.1, 0.1], [0.1, 0.4, 0.1], [0.9, 0.2, 0.1], [0.3, 0.3, 0.8]])
+    table = metrics.calibration(hazard, outcome).per_visit
+    assert table["visit"].tolist() == [0, 1, 2]
+    assert table["rows"].tolist() == [3, 3, 2]
+    assert table["events"].tolist() == [1, 1, 1]
+    np.testing.assert_allclose(table["predicted"], [0.3, 0.3, 0.45], atol=1e-7)
+    np.testing.assert_allclose(table["observed"], [1 / 3, 1 / 3, 1 / 2])

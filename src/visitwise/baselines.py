@@ -17,7 +17,7 @@ from torch import Tensor
 
 from visitwise.cohort import Cohort
 from visitwise.functional import logits_from_hazard, person_period
-from visitwise.visits import Visits
+from visitwise.visits import Schema, Visits
 
 Features = Callable[[Visits], Float[np.ndarray, "visit feature"]]
 
@@ -28,14 +28,14 @@ class LifeTableHazard:
     """The same hazard for everybody: the share of events among those at risk, row by row.
 
     Half a row at the overall rate is added to each, so that a row without events has a small hazard and not none; rows
-    that no training patient reached have the overall rate.
+    that no training patient reached have the overall rate, which itself has one row more, half an event and half not.
 
     Examples:
         >>> visits = Visits.from_lists([[["a"]] * 2] * 4, day=[[0, 1]] * 4)
         >>> from visitwise.cohort import Outcome
         >>> outcome = Outcome.of(torch.tensor([1, 2, 2, 2]), torch.tensor([True, False, False, False]))
         >>> LifeTableHazard.fit(Cohort(visits, outcome))(visits)[0].sigmoid()
-        tensor([0.2381, 0.0204])
+        tensor([0.2431, 0.0268])
     """
 
     def __init__(self, hazard: Float[Tensor, " visit"], overall: float) -> None:
@@ -48,7 +48,7 @@ class LifeTableHazard:
         visit, event, weight = _rows(train)[1:]
         at_risk = torch.bincount(visit, weights=weight)
         events = torch.bincount(visit, weights=event.double() * weight)
-        overall = events.sum() / at_risk.sum()
+        overall = (events.sum() + 0.5) / (at_risk.sum() + 1)  # never 0 or 1, whose logits no likelihood can take
         return cls(((events + overall / 2) / (at_risk + 0.5)).float(), float(overall))
 
     def __call__(self, visits: Visits) -> Float[Tensor, "patient visit"]:
@@ -63,22 +63,34 @@ class LogisticHazard:
     Args:
         features: Columns for each visit, from that visit and earlier ones: `static_features`, `history_features`, ...
         regression: A fitted scikit-learn pipeline.
+        schema: Names of the codes, static features and measurements it was fitted to.
     """
 
-    def __init__(self, features: Features, regression: Pipeline) -> None:
+    def __init__(self, features: Features, regression: Pipeline, schema: Schema) -> None:
         self.features = features
         self.regression = regression
+        self.schema = schema
 
     @classmethod
     def fit(cls, train: Cohort, features: Features) -> Self:
-        """Fit on the rows at risk; the last row of a censored patient weighs as much as its share followed."""
+        """Fit on the rows at risk; the last row of a censored patient weighs as much as its share followed.
+
+        Raises:
+            ValueError: No row has an event, or every row has.
+        """
         patient, visit, event, weight = _rows(train)
+        if bool(event.all()) or not bool(event.any()):
+            raise ValueError(
+                f"{int(event.sum())} of {len(event)} rows have an event; expected some with and some without"
+            )
         columns = features(train.visits)[(train.visits.visit_offsets[:-1][patient] + visit).numpy()]
         regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         regression.fit(columns, event.numpy(), logisticregression__sample_weight=weight.numpy())
-        return cls(features, regression)
+        return cls(features, regression, train.visits.schema)
 
     def __call__(self, visits: Visits) -> Float[Tensor, "patient visit"]:
+        if visits.schema != self.schema:
+            raise ValueError("the visits have another schema than the regression: other codes, statics or measurements")
         logits = torch.from_numpy(self.regression.decision_function(self.features(visits))).float()
         return visits.pad(logits, fill=torch.nan)
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 NAMED = ("small", "nafld", "pbc")
 WORLDS = ("teaching", "order-only", "no-memory")
+LIFE_TABLE, ORACLE = "life table", "oracle (true hazard)"
 
 EPILOG = """
 \b
@@ -85,7 +86,7 @@ def simulate(out: Path, patients: int, seed: int, world: str) -> None:
     from visitwise import simulate as worlds
 
     simulator = {"teaching": worlds.TEACHING, "order-only": worlds.ORDER_ONLY, "no-memory": worlds.NO_MEMORY}[world]
-    simulation = simulator.draw(patients, seed)
+    simulation = simulator.draw(patients, seed, progress=True)
     simulation.cohort.save(out)
     np.save(out / "true_hazard.npy", simulation.hazard.numpy())
     click.echo(f"{simulation.cohort}\nwritten to {out}")
@@ -121,7 +122,7 @@ def describe(cohort: str) -> None:
     _table(lines)
     click.echo("\nMost recorded codes:")
     most = counts.argsort(descending=True, stable=True)[:10].tolist()
-    _table({visits.schema.codes[code]: f"{int(counts[code]):,}" for code in most if counts[code] > 0})
+    _table({visits.schema.codes[code]: f"{int(counts[code]):,}" for code in most if counts[code] > 0} or {"none": ""})
 
 
 @main.command(short_help="Train a survival LSTM; goes on where it was interrupted.")
@@ -169,7 +170,10 @@ def train(
     from visitwise.model import SurvivalRNN
     from visitwise.training import fit, save_model
 
-    learn, decide, _ = _open(cohort).split([0.70, 0.15, 0.15], seed=seed)
+    data = _open(cohort)
+    if int(data.outcome.cause.max()) > 1:
+        click.echo("There are several causes; an event of any of them counts as the event.")
+    learn, decide, _ = data.split([0.70, 0.15, 0.15], seed=seed)
     model = SurvivalRNN.for_cohort(learn, hidden=hidden, embedding=embedding, cell=cell, seed=seed)
     history = fit(
         model, learn, decide, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, window=window,
@@ -196,10 +200,8 @@ def evaluate(cohort: str, folder: Path) -> None:
     much more NLL a model has than yours on the same patients, with its standard error; within two of them it is a tie.
     """
     import torch
+    from tqdm import tqdm
 
-    from visitwise import metrics
-    from visitwise.baselines import LifeTableHazard, LogisticHazard, history_features
-    from visitwise.functional import hazard_nll
     from visitwise.training import load_model
 
     data, model = _open(cohort), load_model(folder)
@@ -208,42 +210,18 @@ def evaluate(cohort: str, folder: Path) -> None:
     seen = _seen(data, folder)
     if bool(seen.all()):
         raise ValueError(f"the model in {folder} was trained on every patient of {cohort}; expected others to score on")
-    fresh = data.select((~seen).nonzero()[:, 0])
+    fresh, truth = data.select((~seen).nonzero()[:, 0]), _truth(cohort, data)
     click.echo(f"{len(fresh):,} patients the model has not seen; {int(seen.sum()):,} it has are left out\n{fresh}\n")
-    judged: dict[str, Callable[[Any], torch.Tensor]] = {}
-    if bool(seen.any()):
-        past = data.select(seen.nonzero()[:, 0])
-        judged["life table"] = LifeTableHazard.fit(past)
-        judged["logistic, history by hand"] = LogisticHazard.fit(past, history_features)
-    judged[model.settings["cell"].upper()] = model
-    truth = _truth(cohort, data)
-    if truth is not None:
-        fresh_rows = truth[~seen[data.visits.patient]]
-        judged["oracle (true hazard)"] = lambda visits: visits.pad(torch.logit(fresh_rows), torch.nan)
 
-    else:
+    yours = model.settings["cell"].upper()
+    judged = _baselines(data.select(seen.nonzero()[:, 0])) if bool(seen.any()) else {}
+    if not judged:
         click.echo("No baselines: none of the patients the model was trained on are in this cohort.\n")
-
-    click.echo(f"{'':27}{'NLL per row':>12}{'AUC':>8}{'expected / seen':>17}{'more NLL than yours':>28}")
-    outcome, nll, each = fresh.outcome, {}, {}
-    logits = {}
-    for name, baseline_or_model in judged.items():
-        with torch.no_grad():
-            logits[name] = baseline_or_model(fresh.visits)
-        exposure = outcome.censored_exposure.to(logits[name].dtype)
-        each[name] = hazard_nll(logits[name], outcome.stop, outcome.observed, outcome.start, exposure, "none").double()
-    for name, hazard_logits in logits.items():
-        nll[name] = float(each[name].sum()) / outcome.n_rows
-        auc = float(metrics.incident_dynamic_auc(hazard_logits.sigmoid(), outcome, "events"))
-        ratio = metrics.calibration(hazard_logits.sigmoid(), outcome).ratio
-        more = each[name] - each[model.settings["cell"].upper()]
-        error = float(more.std()) * len(more) ** 0.5 / outcome.n_rows
-        difference = f"{float(more.sum()) / outcome.n_rows:+.5f} (error {error:.5f})" if error > 0 else ""
-        click.echo(f"{name:27}{nll[name]:12.5f}{auc:8.3f}{ratio:17.3f}{difference:>28}")
-    if truth is not None and bool(seen.any()):
-        baseline, *_, mine, oracle = nll.values()
-        share = metrics.share_explained(mine, baseline, oracle)
-        click.echo(f"\n{100 * share:.1f} % of what can be known beyond the life table was learned")
+    judged[yours] = lambda visits: model.predict(visits).hazard_logits
+    if truth is not None:
+        judged[ORACLE] = lambda visits: visits.pad(torch.logit(truth[~seen[data.visits.patient]]), torch.nan)
+    bar = tqdm(judged.items(), desc="scoring", leave=False)
+    _scores({name: answer(fresh.visits) for name, answer in bar}, yours, fresh)
 
 
 @main.command(short_help="Write hazards and survival at every visit as CSV.")
@@ -310,6 +288,42 @@ def _open(name: str) -> "Cohort":
     return Cohort.load(name)
 
 
+def _baselines(past: "Cohort") -> dict[str, Any]:
+    """The life table and the rival, fitted; without the rival where there is nothing to fit it to."""
+    from visitwise.baselines import LifeTableHazard, LogisticHazard, history_features
+
+    fitted: dict[str, Any] = {LIFE_TABLE: LifeTableHazard.fit(past)}
+    try:
+        fitted["logistic, history by hand"] = LogisticHazard.fit(past, history_features)
+    except ValueError as reason:
+        click.echo(f"No logistic regression: {reason}.\n")
+    return fitted
+
+
+def _scores(logits: dict[str, Any], yours: str, fresh: "Cohort") -> None:
+    """Print a line for each model, and how far yours goes from the life table to the true hazards."""
+    from visitwise import metrics
+    from visitwise.losses import outcome_nll
+
+    outcome = fresh.outcome
+    each = {name: outcome_nll(values, outcome, reduction="none").double() for name, values in logits.items()}
+    nll = {name: float(values.sum()) / outcome.n_rows for name, values in each.items()}
+    click.echo(f"{'':27}{'NLL per row':>12}{'AUC':>8}{'expected / seen':>17}{'more NLL than yours':>28}")
+    for name, values in logits.items():
+        try:
+            auc = f"{float(metrics.incident_dynamic_auc(values.sigmoid(), outcome, 'events')):.3f}"
+        except ValueError:  # no row has both an event and somebody who survived it
+            auc = "n/a"
+        ratio = metrics.calibration(values.sigmoid(), outcome).ratio
+        more = each[name] - each[yours]
+        error = float(more.std(correction=0)) * len(more) ** 0.5 / outcome.n_rows
+        difference = "" if name == yours else f"{nll[name] - nll[yours]:+.5f} (error {error:.5f})"
+        click.echo(f"{name:27}{nll[name]:12.5f}{auc:>8}{ratio:17.3f}{difference:>28}")
+    if LIFE_TABLE in nll and nll.get(ORACLE, float("inf")) < nll[LIFE_TABLE]:
+        share = metrics.share_explained(nll[yours], nll[LIFE_TABLE], nll[ORACLE])
+        click.echo(f"\n{100 * share:.1f} % of what can be known beyond the life table was learned")
+
+
 def _fingerprint(data: "Cohort") -> Any:
     """Each patient's id beside a number made from days and codes: ids alone may be 0, 1, 2, ... in any cohort."""
     import torch
@@ -327,6 +341,8 @@ def _seen(data: "Cohort", folder: Path) -> Any:
     import numpy as np
     import torch
 
+    if not (folder / "patients_seen.npy").is_file():
+        raise ValueError(f"{folder} holds no patients_seen.npy; expected a folder written by `visitwise train`")
     known = {tuple(row) for row in np.load(folder / "patients_seen.npy", allow_pickle=False).tolist()}
     return torch.tensor([tuple(row) in known for row in _fingerprint(data).tolist()])
 
@@ -346,7 +362,9 @@ def _truth(name: str, data: "Cohort") -> Any:
 
 
 def _spread(values: Any) -> str:
-    low, middle, high = (float(values.double().quantile(q)) for q in (0.05, 0.5, 0.95))
+    import numpy as np
+
+    low, middle, high = np.quantile(values.numpy(), [0.05, 0.5, 0.95])
     return f"median {middle:g}, 5 to 95 % {low:g} to {high:g}"
 
 

@@ -14,9 +14,10 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from visitwise._ragged import arrays_of, offsets_of, refuse, trusted
-from visitwise.visits import Schema, Visits
+from visitwise.visits import Schema, Visits, check_sizes
 
 FORMAT = "visitwise cohort 1"
+_SCHEMA = {field.name for field in fields(Schema)}
 
 
 @dataclass(frozen=True, eq=False)
@@ -299,8 +300,14 @@ class Cohort:
         if not (folder / "cohort.json").is_file():
             raise FileNotFoundError(f"{folder} holds no cohort.json; expected a folder written by Cohort.save")
         manifest = json.loads((folder / "cohort.json").read_text(encoding="utf-8"))
-        if manifest.get("format") != FORMAT:
-            raise ValueError(f"{folder} holds the format {manifest.get('format')!r}; expected {FORMAT!r}")
+        found = manifest.get("format") if isinstance(manifest, dict) else None
+        if found != FORMAT:
+            raise ValueError(f"{folder} holds the format {found!r}; expected {FORMAT!r}")
+        names = {field.name for kind in (Visits, Outcome) for field in fields(kind)} - {"schema"}
+        if set(manifest.get("shapes", ())) != names or set(manifest.get("schema", ())) != _SCHEMA:
+            raise ValueError(
+                f"{folder / 'cohort.json'} does not describe the arrays of a cohort; expected {sorted(names)}"
+            )
         arrays = {}
         for name, shape in manifest["shapes"].items():
             values = np.load(folder / f"{name}.npy", mmap_mode="c" if 0 not in shape else None, allow_pickle=False)
@@ -309,7 +316,9 @@ class Cohort:
             arrays[name] = torch.from_numpy(values)
         schema = Schema(**{kind: tuple(names) for kind, names in manifest["schema"].items()})
         outcome = trusted(Outcome, **{field.name: arrays.pop(field.name) for field in fields(Outcome)})
-        return trusted(cls, visits=trusted(Visits, schema=schema, **arrays), outcome=outcome)
+        visits = trusted(Visits, schema=schema, **arrays)
+        check_sizes(visits)
+        return trusted(cls, visits=visits, outcome=outcome)
 
 
 def require_disjoint(*cohorts: Cohort) -> None:
@@ -321,4 +330,5 @@ def require_disjoint(*cohorts: Cohort) -> None:
     ids, counts = torch.cat([cohort.visits.patient_id for cohort in cohorts]).unique(return_counts=True)
     if bool((counts > 1).any()):
         shared = ids[counts > 1]
-        raise ValueError(f"patient {int(shared[0])} is in two cohorts ({len(shared)} such patients); expected none")
+        where = "is in two cohorts" if len(cohorts) > 1 else "appears twice"
+        raise ValueError(f"patient {int(shared[0])} {where} ({len(shared)} such patients); expected each once")

@@ -1,10 +1,28 @@
-"""The likelihoods as modules: each stores its settings and hands the work to `visitwise.functional`."""
+"""The likelihoods as modules that store settings, and for an `Outcome`; `visitwise.functional` does the work."""
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from visitwise import functional as F
+from visitwise.cohort import Outcome
 from visitwise.functional import Reduction
+
+
+def outcome_nll(
+    hazard_logits: Float[Tensor, "patient visit"], outcome: Outcome, reduction: Reduction = "mean"
+) -> Float[Tensor, "..."]:
+    """`visitwise.functional.hazard_nll` with all that an outcome says: start, stop, event, censored exposure.
+
+    An event of any cause counts.
+
+    Examples:
+        >>> import torch
+        >>> outcome = Outcome.of(stop=torch.tensor([2]), observed=torch.tensor([True]))
+        >>> outcome_nll(torch.tensor([[0.0, 1.0]]), outcome)
+        tensor(1.0064)
+    """
+    exposure = outcome.censored_exposure.to(hazard_logits.dtype)
+    return F.hazard_nll(hazard_logits, outcome.stop, outcome.observed, outcome.start, exposure, reduction)
 
 
 class HazardNLL(nn.Module):

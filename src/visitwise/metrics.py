@@ -19,7 +19,8 @@ from scipy.stats import rankdata
 from torch import Tensor
 
 from visitwise.cohort import Outcome
-from visitwise.functional import hazard_nll, person_period
+from visitwise.functional import person_period
+from visitwise.losses import outcome_nll
 
 Array = NDArray[np.float64]
 
@@ -407,11 +408,13 @@ class Calibration:
         table: One line a group: `predicted` (mean), `observed` (share with the event), `lower` and `upper` (Wilson
             95 % interval of it), `rows`, `events`.
         error: Mean distance of predicted and observed over all rows.
+        per_visit: One line an interval: `visit` (its number), `predicted`, `observed`, `rows`, `events`.
         ratio: Events expected over events seen; above 1 the hazards are too high.
     """
 
     table: pd.DataFrame
     error: Score
+    per_visit: pd.DataFrame
     ratio: float
 
 
@@ -464,7 +467,10 @@ def calibration(
     error = Score(float(distance.sum() / len(rows)), "calibration error", ties, times, len(rows), n_events)
     ratio = float(predicted.sum() / n_events) if n_events else float("inf")
     columns = ["predicted", "observed", "lower", "upper", "rows", "events"]
-    return Calibration(table[columns].reset_index(drop=True), error, ratio)
+    intervals = rows.assign(visit=visit).groupby("visit")
+    per_visit = intervals.agg(predicted=("predicted", "mean"), observed=("event", "mean"), events=("event", "sum"))
+    per_visit.insert(2, "rows", intervals.size())
+    return Calibration(table[columns].reset_index(drop=True), error, per_visit.reset_index(), ratio)
 
 
 def _wilson(share: Array, rows: Array, z: float = 1.959964) -> tuple[Array, Array]:
@@ -487,9 +493,7 @@ def nll_per_row(hazard_logits: Float[Tensor, "patient visit"], outcome: Outcome)
         >>> round(nll_per_row(logits, Outcome.of(torch.tensor([3]), torch.tensor([True]))), 4)  # 1.5325 / 3
         0.5108
     """
-    exposure = outcome.censored_exposure.to(hazard_logits.dtype)
-    total = hazard_nll(hazard_logits, outcome.stop, outcome.observed, outcome.start, exposure, reduction="sum")
-    return float(total) / outcome.n_rows
+    return float(outcome_nll(hazard_logits, outcome, reduction="sum")) / outcome.n_rows
 
 
 def share_explained(nll: float, baseline: float, oracle: float) -> float:

@@ -48,9 +48,11 @@ class VisitEncoder(nn.Module):
         """Centre and scale of measurements and static features, from these visits: the training ones."""
         for place, values in enumerate([*visits.measurements.unbind(-1), *visits.static.unbind(-1)]):
             known = values[~values.isnan()].double()
-            if known.numel() > 1:
-                self.centre[place] = known.mean()
-                self.scale[place] = known.std().clamp(min=1e-6)
+            if known.numel():
+                mean, spread = float(known.mean()), float(known.std(correction=0))
+                self.centre[place] = mean
+                # A column that does not vary in training tells nothing; divided by almost nothing, it would shout.
+                self.scale[place] = spread if spread > 1e-6 * max(1.0, abs(mean)) else 1.0
 
     def forward(self, visits: Visits) -> Float[Tensor, "visit feature"]:
         """The vectors of all visits, one after the other: no padding is embedded."""
@@ -119,7 +121,8 @@ class SurvivalRNN(nn.Module):
         time_features: Whether the model sees when visits happen.
         base_rate: Share of intervals that end in the event; the first hazards of an untrained model are about this.
         bidirectional: Let visits see later ones. Such a model knows the future and its hazards mean nothing, so it is
-            refused unless `demonstration` is true.
+            refused unless `demonstration` is true; on the padded path its backward half begins in the padding, so it
+            is refused there.
         demonstration: Says that a model which sees the future is wanted, to show what goes wrong.
         seed: Seed of the first weights.
 
@@ -174,9 +177,16 @@ class SurvivalRNN(nn.Module):
 
     @classmethod
     def for_cohort(cls, train: Cohort, **settings: Any) -> Self:
-        """A model for cohorts like this one: its schema, its base rate, its scaling of measurements and statics."""
+        """A model for cohorts like this one: its schema, its base rate, its scaling of measurements and statics.
+
+        The base rate counts an event of any cause, as the loss does.
+
+        Args:
+            train: The patients to learn from.
+            settings: Any of the settings above, but for the schema and the base rate.
+        """
         base_rate = int(train.outcome.observed.sum()) / train.outcome.n_rows
-        model = cls(train.visits.schema, base_rate=min(max(base_rate, 1e-6), 0.5), **settings)
+        model = cls(train.visits.schema, base_rate=min(max(base_rate, 1e-6), 1 - 1e-6), **settings)
         model.encoder.fit_scaling(train.visits)
         return model
 
@@ -209,14 +219,20 @@ class SurvivalRNN(nn.Module):
                 nothing is predicted for them (NaN).
             batch_size: Patients at a time; does not change the result beyond rounding.
         """
-        logits = torch.full(visits.mask.shape, torch.nan)
+        if start is not None and start.shape != (len(visits),):
+            raise ValueError(f"start has shape {list(start.shape)}; expected [{len(visits)}], one for each patient")
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+        mask = visits.mask
+        logits = torch.full_like(mask, torch.nan, dtype=self.head.weight.dtype)
         was_training = self.training
         self.eval()
-        for patients in torch.arange(len(visits)).split(batch_size):
+        for patients in torch.arange(len(visits), device=mask.device).split(batch_size):
             batch = self(visits.select(patients))
             logits[patients, : batch.shape[1]] = batch
         self.train(was_training)
-        history = torch.zeros_like(visits.mask) if start is None else torch.arange(logits.shape[1]) < start[:, None]
+        index = torch.arange(mask.shape[1], device=mask.device)
+        history = torch.zeros_like(mask) if start is None else index < start[:, None]
         at_risk = logits.masked_fill(history, -torch.inf)  # no hazard, so nothing is charged before the start
         values = (logits, F.hazard(logits), F.survival(at_risk), F.event_probability(at_risk))
         return Prediction(*(value.masked_fill(history, torch.nan) for value in values))
@@ -234,3 +250,5 @@ def _check_settings(cell: str, path: str, base_rate: float, bidirectional: bool,
             "a bidirectional model reads the future, so its hazards are not predictions; "
             "pass demonstration=True if showing that is what you want"
         )
+    if bidirectional and path == "padded":
+        raise ValueError("a bidirectional model on the padded path reads padding backwards; expected path='packed'")

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from tqdm import tqdm
 
 from visitwise._ragged import offsets_of, refuse
 from visitwise.cohort import Cohort, Outcome
@@ -221,11 +222,11 @@ class Simulator:
             if (value := getattr(self, name)) is not None and not np.isfinite(value):
                 raise ValueError(f"{name} is {value}; expected a finite number")
 
-    def draw(self, n_patients: int, seed: int) -> Simulation:
+    def draw(self, n_patients: int, seed: int, *, progress: bool = False) -> Simulation:
         """A cohort of new patients: another seed, other patients; the same seed, the same bytes.
 
         Lives, losses and events are drawn from separate streams, so the same seed with an effect switched off gives
-        the same lives with other events.
+        the same lives with other events. `progress` shows a bar.
 
         Raises:
             ValueError: The number of patients or the seed is impossible.
@@ -235,7 +236,8 @@ class Simulator:
         if not 0 <= seed < 2**63 // _IDS_PER_SEED:
             raise ValueError(f"seed is {seed}; expected 0 to {2**63 // _IDS_PER_SEED - 1}")
         parts = []
-        for begin in range(0, n_patients, _PATIENTS_AT_ONCE):
+        begins = range(0, n_patients, _PATIENTS_AT_ONCE)
+        for begin in tqdm(begins, desc="drawing patients", leave=False, disable=not progress):
             ids = np.arange(begin, min(begin + _PATIENTS_AT_ONCE, n_patients)) + seed * _IDS_PER_SEED
             lives, events = np.random.SeedSequence(seed, spawn_key=(0, begin)).spawn(2)
             parts.append(_follow(self, _live(self, ids, lives), np.random.default_rng(events)))

@@ -3,6 +3,7 @@
 import json
 import math
 import os
+import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -14,8 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from visitwise._ragged import arrays_of
 from visitwise.cohort import Cohort, require_disjoint
-from visitwise.functional import hazard_nll
+from visitwise.losses import outcome_nll
 from visitwise.model import SurvivalRNN
 from visitwise.visits import Schema, Visits
 
@@ -70,15 +72,21 @@ def fit(
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: A patient is in both cohorts, or the checkpoint belongs to another run.
+        ValueError: A patient is in both cohorts, a setting is below 1, or the checkpoint belongs to a run with other
+            choices, other patients or other first weights.
     """
     require_disjoint(train, validation)
+    for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
+        if value < 1:
+            raise ValueError(f"{name} is {value}; expected at least 1")
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     run = _Run(model, optimizer, History(), best=_copy(model))
     choices = {
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay,
         "patience": patience, "window": window, "padded_visits": padded_visits, "seed": seed,
-        "n_patients": len(train), "model": model.settings,
+        "model": model.settings, "first weights": _digest(model.state_dict()),
+        "train": _digest(arrays_of(train.visits) | arrays_of(train.outcome)),
+        "validation": _digest(arrays_of(validation.visits) | arrays_of(validation.outcome)),
     }  # fmt: skip
     if checkpoint is not None:
         run.resume(Path(checkpoint), choices)
@@ -114,11 +122,7 @@ def fit(
 
 
 def _sum_nll(model: Callable[[Visits], Tensor], batch: Cohort) -> Tensor:
-    outcome = batch.outcome
-    hazard_logits = model(batch.visits)
-    return hazard_nll(
-        hazard_logits, outcome.stop, outcome.observed, outcome.start, outcome.censored_exposure, reduction="sum"
-    )
+    return outcome_nll(model(batch.visits), batch.outcome, reduction="sum")
 
 
 @torch.no_grad()
@@ -139,7 +143,7 @@ def evaluate_nll(model: Callable[[Visits], Tensor], cohort: Cohort, *, batch_siz
 
 
 def save_model(model: SurvivalRNN, folder: str | os.PathLike[str]) -> None:
-    """Write a model as `model.safetensors` (weights) and `model.json` (settings and the names of its inputs)."""
+    """Write a model: `model.json` (settings, names of its inputs, and which file holds the weights) and that file."""
     description = {"settings": model.settings, "schema": asdict(model.schema)}
     _write(Path(folder), "model", dict(model.state_dict()), description)
 
@@ -156,7 +160,7 @@ def load_model(folder: str | os.PathLike[str]) -> SurvivalRNN:
         schema = Schema(**{kind: tuple(names) for kind, names in description["schema"].items()})
         model = SurvivalRNN(schema, **description["settings"])
         model.load_state_dict(tensors)
-    except (KeyError, TypeError, RuntimeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{folder} holds a model whose weights do not fit its description: {reason}") from error
     model.eval()
@@ -205,6 +209,15 @@ class _Run:
         self.optimizer.load_state_dict(state)
 
 
+def _digest(arrays: Mapping[str, Tensor]) -> str:
+    """A checksum of tensors, their names and their types: enough to notice that a run was given something else."""
+    check = 0
+    for name, values in sorted(arrays.items()):
+        check = zlib.crc32(f"{name} {values.dtype} {list(values.shape)}".encode(), check)
+        check = zlib.crc32(values.detach().cpu().contiguous().numpy().tobytes(), check)
+    return f"{check:08x}"
+
+
 def _copy(model: SurvivalRNN) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
@@ -216,7 +229,7 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _write(folder: Path, kind: str, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
     """Write the weights under a name of their own, then the description that names them: all of it, or none."""
     folder.mkdir(parents=True, exist_ok=True)
-    previous = set(folder.glob(f"{kind}*.safetensors"))
+    previous = set(folder.glob(f"{kind}-{'[0-9a-f]' * 8}.safetensors"))
     weights = folder / f"{kind}-{os.urandom(4).hex()}.safetensors"
     save_file({name: value.contiguous() for name, value in tensors.items()}, weights)
     unfinished = folder / f".{kind}.json"
@@ -237,5 +250,5 @@ def _read(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
         description = json.loads(description_file.read_text("utf-8"))
         weights = folder / Path(description.pop("weights")).name
         return load_file(weights), description
-    except (ValueError, KeyError, OSError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OSError, SafetensorError) as error:
         raise ValueError(f"{description_file} or its weights cannot be read: {error}") from error

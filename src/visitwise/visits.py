@@ -84,7 +84,7 @@ class Visits:
     schema: Schema
 
     def __post_init__(self) -> None:
-        _check_sizes(self)
+        check_sizes(self)
         _check_visits(self)
 
     @classmethod
@@ -105,8 +105,8 @@ class Visits:
             day: Days by patient and visit.
             schema: The known codes. If not given, every code that occurs, sorted.
             patient_id: One number for each patient; 0, 1, 2, ... if not given.
-            static: Static features of each patient.
-            measurements: Measurements by patient and visit.
+            static: Static features of each patient; the schema names them.
+            measurements: Measurements by patient and visit; the schema names them.
 
         Raises:
             ValueError: A code is not in the schema, a patient's lists differ in length, or as in `Visits`.
@@ -121,6 +121,8 @@ class Visits:
         ids = list(range(len(codes))) if patient_id is None else list(patient_id)
         _check_lists(ids, codes, {"days": day, "measurements": measurements})
         flat = [visit for visits in codes for visit in visits]
+        if schema is None and (static is not None or measurements is not None):
+            raise ValueError("static features or measurements are given; expected a schema that names them")
         if schema is None:
             schema = Schema.of(sorted({name for visit in flat for name in visit}))
         position = {name: place for place, name in enumerate(schema.codes) if name != PADDING}
@@ -292,7 +294,12 @@ def _check_lists(
             raise ValueError(f"patient {who} has the text {texts[0]!r} for a visit; expected a list of codes")
 
 
-def _check_sizes(visits: Visits) -> None:
+def check_sizes(visits: Visits) -> None:
+    """Refuse arrays and offsets that do not fit each other; reads no more than the offsets.
+
+    Raises:
+        ValueError: A shape or an offset is not as the others ask; names the array.
+    """
     n_visits, n_patients = visits.day.shape[0], visits.patient_id.shape[0]
     if n_patients == 0:
         raise ValueError("there are 0 patients; expected at least one")
