@@ -1,14 +1,19 @@
-"""Small random cohorts for tests that need some and do not care which."""
+"""Small random cohorts for tests that need some and do not care which, and their likelihood patient by patient."""
 
 import numpy as np
 import torch
+from torch import Tensor
+from torch.nn.functional import softplus
 
 from visitwise.cohort import Cohort, Outcome
 from visitwise.visits import Schema, Visits
 
 
 def random_cohort(n_patients: int, *, seed: int, first_id: int = 0, longest: int = 9) -> Cohort:
-    """Patients of 1 to `longest` visits of 0 to 4 codes, a measurement half of the time, a static, some history."""
+    """Patients of 1 to `longest` visits of 0 to 4 codes, a measurement half of the time, a static, some history.
+
+    A censored patient's last interval was followed all, in part or not at all.
+    """
     random = np.random.default_rng([seed, n_patients])
     names = ["asthma", "diabetes", "fracture", "gout", "migraine"]
     n_visits = random.integers(1, longest + 1, n_patients)
@@ -24,7 +29,25 @@ def random_cohort(n_patients: int, *, seed: int, first_id: int = 0, longest: int
         ],
         schema=Schema.of(names, static=["age"], measurements=["weight"]),
     )
+    observed = random.random(n_patients) < 0.5
+    followed = (1.4 * random.random(n_patients) - 0.2).clip(0, 1)
     outcome = Outcome.of(
-        torch.from_numpy(stop), torch.from_numpy(random.random(n_patients) < 0.5), start=torch.from_numpy(start)
+        torch.from_numpy(stop),
+        torch.from_numpy(observed),
+        start=torch.from_numpy(start),
+        censored_exposure=torch.from_numpy(np.where(observed, 1.0, followed)).float(),
     )
     return Cohort(visits, outcome)
+
+
+def nll_by_hand(hazard_logits: Tensor, cohort: Cohort) -> Tensor:
+    """Negative log-likelihood of all rows at risk, one patient after the other."""
+    outcome, total = cohort.outcome, hazard_logits.new_zeros((), dtype=torch.float64)
+    for i in range(len(cohort)):
+        row = hazard_logits[i, int(outcome.start[i]) : int(outcome.stop[i])].double()
+        total = total + softplus(row[:-1]).sum()
+        if outcome.observed[i]:
+            total = total + softplus(-row[-1])
+        else:
+            total = total + outcome.censored_exposure[i].double() * softplus(row[-1])
+    return total

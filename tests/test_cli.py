@@ -1,6 +1,8 @@
 """The command line, used as a person would use it, and misused."""
 
+import math
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +15,8 @@ import pytest
 import torch
 from click.testing import CliRunner, Result
 
+from tests.cohorts import nll_by_hand
+from visitwise.baselines import LifeTableHazard, LogisticHazard, history_features
 from visitwise.cli import main
 from visitwise.cohort import Cohort
 from visitwise.training import load_model
@@ -76,6 +80,41 @@ def test_evaluate_scores_only_patients_the_model_has_not_seen(folder: Path) -> N
         assert f"\n{name}" in result.output
 
 
+def test_evaluate_says_what_the_split_the_baselines_and_the_true_hazard_give_by_hand(folder: Path) -> None:
+    cohort = Cohort.load(folder / "cohort")
+    judges_ids = cohort.split([0.70, 0.15, 0.15], seed=0)[2].visits.patient_id
+    judge = torch.isin(cohort.visits.patient_id, judges_ids)
+    past, judges = (cohort.select(chosen.nonzero()[:, 0]) for chosen in (~judge, judge))
+    true_hazard = torch.from_numpy(np.load(folder / "cohort" / "true_hazard.npy"))[judge[cohort.visits.patient]]
+    wanted = {
+        "life table": LifeTableHazard.fit(past)(judges.visits),
+        "logistic, history by hand": LogisticHazard.fit(past, history_features)(judges.visits),
+        "LSTM": load_model(folder / "first").predict(judges.visits).hazard_logits,
+        "oracle (true hazard)": judges.visits.pad(torch.logit(true_hazard.double()), torch.nan),
+    }
+    said = run("evaluate", folder / "cohort", "--run", folder / "first").output
+    each = {
+        name: np.array([nll_by_hand(logits[[i]], judges.select(torch.tensor([i]))).item() for i in range(len(judges))])
+        for name, logits in wanted.items()
+    }
+    rows, events = judges.outcome.n_rows, int(judges.outcome.observed.sum())
+    nll = {name: costs.sum() / rows for name, costs in each.items()}
+    at_risk = [(i, k) for i, stop in enumerate(judges.outcome.stop.tolist()) for k in range(stop)]
+    assert len(at_risk) == rows
+    for name, logits in wanted.items():
+        (line,) = re.findall(rf"^{re.escape(name)} +([0-9.].*)$", said, re.MULTILINE)
+        cells = [float(number) for number in re.findall(r"[+-]?[0-9.]+", line)]
+        expected = sum(float(logits[place].sigmoid()) for place in at_risk)
+        assert cells[0] == pytest.approx(nll[name], abs=1.1e-5), name
+        assert cells[2] == pytest.approx(expected / events, abs=6e-4), name
+        more = each[name] - each["LSTM"]
+        error = math.sqrt(((more - more.mean()) ** 2).sum()) / rows
+        assert cells[3:] == pytest.approx([] if name == "LSTM" else [more.sum() / rows, error], abs=1.1e-5), name
+    (share,) = re.findall(r"^(-?[0-9.]+) % of what can be known beyond the life table", said, re.MULTILINE)
+    by_hand = (nll["life table"] - nll["LSTM"]) / (nll["life table"] - nll["oracle (true hazard)"])
+    assert float(share) == pytest.approx(100 * by_hand, abs=0.06)
+
+
 def test_evaluate_on_other_patients_scores_all_of_them(folder: Path) -> None:
     assert run("simulate", folder / "others", "--patients", 100, "--seed", 2).exit_code == 0
     result = run("evaluate", folder / "others", "--run", folder / "first")
@@ -98,6 +137,9 @@ def test_predictions_are_those_of_the_model(folder: Path) -> None:
     prediction = load_model(folder / "first").predict(visits)
     assert table.patient_id.tolist() == visits.patient_id[visits.patient].tolist()
     assert table.visit.tolist() == visits.index.tolist()
+    np.testing.assert_allclose(table.day, visits.day.numpy(), rtol=1e-8)
+    judges = Cohort.load(folder / "cohort").split([0.70, 0.15, 0.15], seed=0)[2].visits.patient_id.tolist()
+    assert set(table.patient_id[table.seen == 0]) == set(judges)
     assert table.groupby("patient_id")["seen"].first().sum() == 340
     for name in ("hazard", "survival", "event_probability"):
         wanted = visits.unpad(getattr(prediction, name)).numpy()
@@ -119,6 +161,7 @@ def test_predictions_are_those_of_the_model(folder: Path) -> None:
         (["train", "{folder}/cohort"], 2, "--run"),
         (["train", "{folder}/cohort", "--run", "{folder}/first", "--epochs", "3"], 1, "epochs = 2, not 3"),
         (["evaluate", "{folder}/cohort", "--run", "{folder}/cohort"], 1, "holds no model.json"),
+        (["evaluate", "pbc", "--run", "{folder}/first"], 1, "other codes or features than the model"),
         (["predict", "pbc", "--run", "{folder}/first", "--out", "{folder}/p.csv"], 1, "another schema"),
         (
             ["predict", "{folder}/cohort", "--run", "{folder}/first", "--out", "{folder}/no/p.csv"],

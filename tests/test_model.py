@@ -6,7 +6,7 @@ from torch import Tensor
 
 from tests.cohorts import random_cohort
 from visitwise.model import SurvivalRNN
-from visitwise.visits import Visits
+from visitwise.visits import Schema, Visits
 
 SETTINGS = [{"cell": cell, "path": path} for cell in ("lstm", "gru") for path in ("padded", "packed")]
 
@@ -120,12 +120,39 @@ def test_predict_sees_the_time_features_that_training_saw() -> None:
     torch.testing.assert_close(blind.predict(visits).hazard, blind.predict(later).hazard, equal_nan=True)
 
 
-def test_predict_in_small_batches_equals_predict_at_once_and_leaves_the_mode_alone() -> None:
+def test_the_times_a_visit_is_encoded_with_are_its_gap_the_time_since_the_first_and_its_index() -> None:
+    visits = Visits.from_lists([[["a"]] * 3, [["a"]]], day=[[5, 35, 95], [400]])
+    times = SurvivalRNN(visits.schema, embedding=2).encoder(visits)[:, 3:]
+    by_hand = torch.tensor([[0, 0, 0], [1, 30 / 365.25, 1], [2, 90 / 365.25, 2], [0, 0, 0]]).log1p()
+    torch.testing.assert_close(times, by_hand)
+
+
+@pytest.mark.parametrize("settings", SETTINGS, ids=str)
+def test_a_gap_alone_moves_the_hazard_at_its_visit_and_at_no_visit_before(settings: dict[str, str]) -> None:
+    """The middle visit is moved; the total time is not, and the model is made deaf to all times but the gap."""
+    early, late = (Visits.from_lists([[["a"]] * 3], day=[[0, middle, 100]]) for middle in (10, 60))
+    model = SurvivalRNN(early.schema, embedding=2, **settings)
+    with torch.no_grad():
+        model.recurrence.weight_ih_l0[:, 4:] = 0.0
+    moved = (model.predict(early).hazard - model.predict(late).hazard)[0].abs()
+    assert moved[0] == 0
+    assert moved[1] > 1e-4
+    assert moved[2] > 1e-4
+
+
+def test_predict_in_small_batches_equals_predict_at_once() -> None:
     visits = random_cohort(25, seed=7).visits
-    model = SurvivalRNN(visits.schema).train()
+    model = SurvivalRNN(visits.schema)
     for small, at_once in zip(model.predict(visits, batch_size=4), model.predict(visits), strict=True):
         torch.testing.assert_close(small, at_once, equal_nan=True)
-    assert model.training
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_predict_leaves_the_mode_as_it_was(training: bool) -> None:
+    visits = random_cohort(5, seed=7).visits
+    model = SurvivalRNN(visits.schema).train(training)
+    model.predict(visits)
+    assert {module.training for module in model.modules()} == {training}
 
 
 def test_prediction_is_nan_after_the_last_visit_and_nowhere_else() -> None:
@@ -157,15 +184,14 @@ def test_a_measurement_keeps_its_last_value_and_never_one_from_another_patient_o
     encoder.fit_scaling(visits)
     _, _, value, known = encoder(visits).T
     assert known.tolist() == [0, 1, 1, 0, 1]
-    high = 2**-0.5
-    torch.testing.assert_close(value, torch.tensor([0, -high, -high, 0, high]))
+    torch.testing.assert_close(value, torch.tensor([0.0, -1.0, -1.0, 0.0, 1.0]))
 
 
 def test_scaling_comes_from_the_cohort_the_model_was_made_for() -> None:
     cohort = random_cohort(50, seed=9)
     model = SurvivalRNN.for_cohort(cohort)
     torch.testing.assert_close(model.encoder.centre[-1], cohort.visits.static[:, 0].mean())
-    torch.testing.assert_close(model.encoder.scale[-1], cohort.visits.static[:, 0].std())
+    torch.testing.assert_close(model.encoder.scale[-1], cohort.visits.static[:, 0].std(correction=0))
 
 
 def test_same_seed_same_first_weights_and_the_global_generator_is_left_alone() -> None:
@@ -187,3 +213,39 @@ def test_visits_of_another_schema_are_refused() -> None:
 def test_an_unknown_setting_is_refused(setting: str, value: object, unchecked: None) -> None:
     with pytest.raises(ValueError, match=f"{setting} is"):
         SurvivalRNN(random_cohort(2, seed=0).visits.schema, **{setting: value})
+
+
+def test_a_column_that_never_varies_in_training_does_not_shout_later() -> None:
+    visits = random_cohort(20, seed=1).visits
+    same_age = Visits(**{**vars(visits), "static": torch.full_like(visits.static, 70.0)})
+    older = Visits(**{**vars(visits), "static": torch.full_like(visits.static, 71.0)})
+    model = SurvivalRNN(visits.schema)
+    model.encoder.fit_scaling(same_age)
+    assert model.encoder(older)[:, -1].abs().max() <= 1.0
+
+
+def test_a_measurement_known_once_is_centred_on_itself() -> None:
+    schema = Schema.of(["a"], measurements=["weight"])
+    visits = Visits.from_lists([[["a"]]], day=[[0]], measurements=[[[300.0]]], schema=schema)
+    encoder = SurvivalRNN(schema, embedding=1, time_features=False).encoder
+    encoder.fit_scaling(visits)
+    assert encoder(visits)[0, 2:].tolist() == [0.0, 1.0]
+
+
+def test_a_bidirectional_model_on_the_padded_path_is_refused() -> None:
+    with pytest.raises(ValueError, match="reads padding backwards"):
+        SurvivalRNN(random_cohort(2, seed=0).visits.schema, bidirectional=True, demonstration=True)
+
+
+def test_a_model_in_float64_predicts_in_float64() -> None:
+    visits = random_cohort(10, seed=2).visits
+    model = SurvivalRNN(visits.schema)
+    exact = model.double().predict(visits).hazard
+    assert exact.dtype == torch.float64
+    torch.testing.assert_close(exact.float(), model.float().predict(visits).hazard, equal_nan=True)
+
+
+def test_a_start_that_is_not_one_number_a_patient_is_refused(unchecked: None) -> None:
+    visits = random_cohort(4, seed=2).visits
+    with pytest.raises(ValueError, match=r"start has shape \[4, 1\]; expected \[4\]"):
+        SurvivalRNN(visits.schema).predict(visits, start=torch.zeros(4, 1, dtype=torch.long))

@@ -1,19 +1,22 @@
 """The loop: it learns, it stops, it resumes to the same weights, and buckets do not bend its likelihood."""
 
 import json
+import math
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 
-from tests.cohorts import random_cohort
+from tests.cohorts import nll_by_hand, random_cohort
 from visitwise.cohort import Cohort, Outcome
 from visitwise.functional import hazard_nll, logits_from_hazard
 from visitwise.model import SurvivalRNN
@@ -231,13 +234,209 @@ def test_weights_that_do_not_fit_the_description_are_refused(cohorts: tuple[Coho
 
 
 def test_evaluate_nll_is_per_row_and_independent_of_the_batch_size(cohorts: tuple[Cohort, Cohort]) -> None:
+    """One hazard for everybody: rows survived in part cost their part, and are counted as rows."""
     train, _ = cohorts
     model = SurvivalRNN.for_cohort(train, **SMALL)
     torch.nn.init.zeros_(model.head.weight)
     hazard = torch.sigmoid(model.head.bias.detach())
     outcome = train.outcome
     events = int(outcome.observed.sum())
-    by_hand = -(events * hazard.log() + (outcome.n_rows - events) * (1 - hazard).log()) / outcome.n_rows
+    survived = outcome.n_rows - len(train) + float(outcome.censored_exposure[~outcome.observed].sum())
+    by_hand = -(events * hazard.log() + survived * (1 - hazard).log()) / outcome.n_rows
     assert evaluate_nll(model, train) == pytest.approx(by_hand.item(), rel=1e-5)
     assert evaluate_nll(model, train, batch_size=7) == pytest.approx(by_hand.item(), rel=1e-5)
     assert logits_from_hazard(hazard).item() == pytest.approx(model.head.bias.item(), rel=1e-5)
+
+
+def test_evaluate_nll_is_the_likelihood_written_down_patient_by_patient(cohorts: tuple[Cohort, Cohort]) -> None:
+    train, _ = cohorts
+    model = SurvivalRNN.for_cohort(train, **SMALL).double()
+    with torch.no_grad():
+        by_hand = nll_by_hand(model(train.visits), train).item() / train.outcome.n_rows
+    assert evaluate_nll(model, train) == pytest.approx(by_hand, rel=1e-9)
+
+
+# ------------------------------------------------------------------------------------------------ each step of `fit`
+
+
+class Spy:
+    """Stands in for AdamW's step: writes down the gradients and the learning rate, and leaves the weights alone."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.gradients: list[torch.Tensor] = []
+        self.learning_rates: list[float] = []
+
+        def step(optimizer: torch.optim.Optimizer, *_: object) -> None:
+            (group,) = optimizer.param_groups
+            self.learning_rates.append(group["lr"])
+            self.gradients.append(torch.cat([value.grad.flatten() for value in group["params"]]))
+
+        monkeypatch.setattr(torch.optim.AdamW, "step", step)
+
+
+@pytest.mark.parametrize("window", [1, 4])
+def test_each_step_takes_the_gradient_of_the_summed_loss_over_one_constant(
+    cohorts: tuple[Cohort, Cohort], window: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """In the order that the seed, the epoch and the window decide, whatever the parts, with nothing left over."""
+    train, validation = cohorts
+    model = SurvivalRNN.for_cohort(train, **SMALL).double()
+    wanted = []
+    for epoch in range(2):
+        for batch in train.batches(8, seed=5, epoch=epoch, window=window):
+            loss = nll_by_hand(model(batch.visits), batch) / (train.outcome.n_rows / 8)  # 60 patients are 8 batches
+            gradient = torch.autograd.grad(loss, list(model.parameters()))
+            wanted.append(torch.cat([value.flatten() for value in gradient]))
+    spy = Spy(monkeypatch)
+    fit(model, train, validation, **{**RUN, "epochs": 2}, seed=5, window=window, padded_visits=12)
+    assert len(spy.gradients) == 16
+    torch.testing.assert_close(torch.stack(spy.gradients), torch.stack(wanted), rtol=0, atol=1e-10)
+
+
+def test_the_parts_a_batch_is_worked_off_in_do_not_change_the_weights(cohorts: tuple[Cohort, Cohort]) -> None:
+    train, validation = cohorts
+    models = [SurvivalRNN.for_cohort(train, **SMALL).double() for _ in range(2)]
+    one_batch = {**RUN, "epochs": 3, "batch_size": len(train)}
+    for model, padded_visits in zip(models, (1, 10**9), strict=True):
+        fit(model, train, validation, **one_batch, padded_visits=padded_visits)
+    for mine, theirs in zip(models[0].parameters(), models[1].parameters(), strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=0, atol=1e-8)
+
+
+def test_the_learning_rate_falls_to_zero_along_a_cosine(
+    cohorts: tuple[Cohort, Cohort], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, validation = cohorts
+    spy = Spy(monkeypatch)
+    settings = {**RUN, "epochs": 3, "learning_rate": 0.01}
+    fit(SurvivalRNN.for_cohort(train, **SMALL), train, validation, **settings)
+    wanted = [0.01 * (0.5 + 0.5 * math.cos(math.pi * step / 24)) for step in range(24)]
+    assert spy.learning_rates == pytest.approx(wanted)
+
+
+def test_weight_decay_pulls_each_weight_towards_zero_by_its_share(cohorts: tuple[Cohort, Cohort]) -> None:
+    """AdamW's decay stands apart from the gradient, so that after one step it is all that differs."""
+    train, validation = cohorts
+    first = SurvivalRNN.for_cohort(train, **SMALL).double()
+    free, pulled = (SurvivalRNN.for_cohort(train, **SMALL).double() for _ in range(2))
+    one_step = {**RUN, "epochs": 1, "batch_size": len(train), "learning_rate": 0.01}
+    fit(free, train, validation, **one_step)
+    fit(pulled, train, validation, **one_step, weight_decay=0.5)
+    for before, without, decayed in zip(first.parameters(), free.parameters(), pulled.parameters(), strict=True):
+        torch.testing.assert_close(without - decayed, 0.01 * 0.5 * before, rtol=0, atol=1e-12)
+
+
+# ------------------------------------------------------------------------------------------- what a checkpoint holds
+
+
+def test_a_checkpoint_is_refused_if_anything_the_weights_depend_on_is_other(
+    cohorts: tuple[Cohort, Cohort], tmp_path: Path
+) -> None:
+    train, validation = cohorts
+    settings = {**RUN, "epochs": 1}
+    fit(SurvivalRNN.for_cohort(train, **SMALL), train, validation, **settings, checkpoint=tmp_path)
+    other = {
+        "batch_size": 9, "learning_rate": 0.1, "weight_decay": 0.1, "patience": 7, "window": 2, "padded_visits": 99,
+        "seed": 1,
+    }  # fmt: skip
+    for name, value in other.items():
+        changed = {**settings, name: value}
+        with pytest.raises(ValueError, match=f"holds a run with {name} ="):
+            fit(SurvivalRNN.for_cohort(train, **SMALL), train, validation, **changed, checkpoint=tmp_path)
+
+    packed = SurvivalRNN.for_cohort(train, **SMALL, path="packed")
+    assert weights(packed) == weights(SurvivalRNN.for_cohort(train, **SMALL))
+    with pytest.raises(ValueError, match="holds a run with model ="):
+        fit(packed, train, validation, **settings, checkpoint=tmp_path)
+
+    moved = SurvivalRNN.for_cohort(train, **SMALL)
+    torch.nn.init.zeros_(moved.head.bias)
+    with pytest.raises(ValueError, match="holds a run with first weights ="):
+        fit(moved, train, validation, **settings, checkpoint=tmp_path)
+
+    for place, name in enumerate(("train", "validation")):
+        parts = list(cohorts)
+        exposure = torch.zeros_like(parts[place].outcome.censored_exposure)
+        parts[place] = Cohort(parts[place].visits, replace(parts[place].outcome, censored_exposure=exposure))
+        with pytest.raises(ValueError, match=f"holds a run with {name} ="):
+            fit(SurvivalRNN.for_cohort(train, **SMALL), *parts, **settings, checkpoint=tmp_path)
+
+
+@pytest.mark.parametrize(
+    "broken", ["visitwise.training.save_file", "pathlib.Path.write_text", "os.fsync", "pathlib.Path.replace"]
+)
+def test_a_checkpoint_whose_writing_failed_leaves_the_one_before_it_to_resume_from(
+    cohorts: tuple[Cohort, Cohort], tmp_path: Path, broken: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train, validation = cohorts
+    whole = SurvivalRNN.for_cohort(train, **SMALL)
+    history = fit(whole, train, validation, **RUN)
+
+    def fail_in_a_later_epoch(*args: object) -> object:
+        if _epochs_done(tmp_path) < 2:
+            return works(*args)
+        if broken.endswith("save_file"):
+            Path(str(args[1])).write_bytes(b"half of it")
+        if broken.endswith("write_text"):
+            Path(str(args[0])).write_bytes(b"half of it")
+        raise OSError(f"no space left for {broken}")
+
+    with monkeypatch.context() as patch:
+        works = {
+            "save_file": save_file, "write_text": Path.write_text, "fsync": os.fsync, "replace": Path.replace,
+        }[broken.rpartition(".")[2]]  # fmt: skip
+        patch.setattr(broken, fail_in_a_later_epoch)
+        with pytest.raises(OSError, match="no space left"):
+            fit(SurvivalRNN.for_cohort(train, **SMALL), train, validation, **RUN, checkpoint=tmp_path)
+    assert _epochs_done(tmp_path) == 2
+
+    resumed, forwards = SurvivalRNN.for_cohort(train, **SMALL), []
+    resumed.register_forward_hook(lambda *_: forwards.append(1))
+    assert fit(resumed, train, validation, **RUN, checkpoint=tmp_path) == history
+    assert weights(resumed) == weights(whole)
+    assert len(forwards) == 4 * (8 + 1)  # batches of four epochs, and their validation
+    (left,) = tmp_path.glob("*.safetensors")
+    assert {file.name for file in tmp_path.iterdir()} == {"checkpoint.json", left.name}
+
+
+@pytest.mark.parametrize("change", ["measurements", "static", "validation", "codes", "weights", "double"])
+def test_a_checkpoint_does_not_go_on_with_other_patients_or_other_first_weights(
+    cohorts: tuple[Cohort, Cohort], tmp_path: Path, change: str
+) -> None:
+    train, validation = cohorts
+    run = {**RUN, "epochs": 1}
+    fit(SurvivalRNN.for_cohort(train, **SMALL), train, validation, **run, checkpoint=tmp_path)
+    model, visits = SurvivalRNN.for_cohort(train, **SMALL), train.visits
+    if change in ("measurements", "static"):
+        train = Cohort(Visits(**{**vars(visits), change: getattr(visits, change) * 2}), train.outcome)
+    elif change == "codes":
+        train = Cohort(Visits(**{**vars(visits), "codes": visits.codes.flip(0)}), train.outcome)
+    elif change == "validation":
+        validation = random_cohort(30, seed=7, first_id=5000)
+    elif change == "weights":
+        torch.nn.init.ones_(model.head.weight)
+    else:
+        model = model.double()
+    with pytest.raises(ValueError, match="holds a run with"):
+        fit(model, train, validation, **run, checkpoint=tmp_path)
+
+
+def test_saving_a_model_leaves_other_files_of_like_name_alone(cohorts: tuple[Cohort, Cohort], tmp_path: Path) -> None:
+    (tmp_path / "model_from_last_year.safetensors").write_bytes(b"precious")
+    for _ in range(2):
+        save_model(SurvivalRNN.for_cohort(cohorts[0], **SMALL), tmp_path)
+    assert (tmp_path / "model_from_last_year.safetensors").read_bytes() == b"precious"
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
+
+
+@pytest.mark.parametrize("content", ["[]", '{"weights": 1}', '{"weights": "x", "schema": []}', "not json"])
+def test_a_description_that_is_none_is_refused(tmp_path: Path, content: str) -> None:
+    (tmp_path / "model.json").write_text(content, "utf-8")
+    with pytest.raises(ValueError, match=r"cannot be read|do not fit"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("setting", ["epochs", "batch_size", "patience"])
+def test_a_setting_below_one_is_refused(cohorts: tuple[Cohort, Cohort], setting: str) -> None:
+    with pytest.raises(ValueError, match=f"{setting} is 0; expected at least 1"):
+        fit(SurvivalRNN.for_cohort(cohorts[0], **SMALL), *cohorts, **{**RUN, setting: 0})

@@ -1,0 +1,184 @@
+"""The baselines against slow loops, hand-worked numbers and scikit-learn itself."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from tests.cohorts import random_cohort
+from visitwise.baselines import (
+    Features,
+    LifeTableHazard,
+    LogisticHazard,
+    current_features,
+    history_features,
+    static_features,
+)
+from visitwise.cohort import Cohort, Outcome
+from visitwise.visits import Visits
+
+FEATURES = [static_features, current_features, history_features]
+
+
+def columns_by_hand(visits: Visits) -> dict[str, np.ndarray]:
+    """Each block of columns, by a loop over patients, visits and codes in lists."""
+    n_codes, n_measurements = len(visits.schema.codes) - 1, len(visits.schema.measurements)
+    blocks: dict[str, list[list[float]]] = {
+        name: []
+        for name in ("static", "now", "ever", "faded", "counted", "since", "value", "measured", "last", "known")
+    }
+    for i in range(len(visits)):
+        first, end = int(visits.visit_offsets[i]), int(visits.visit_offsets[i + 1])
+        days = visits.day[first:end].tolist()
+        recorded = [
+            set(visits.codes[int(visits.code_offsets[row]) : int(visits.code_offsets[row + 1])].tolist())
+            for row in range(first, end)
+        ]
+        for k, day in enumerate(days):
+            codes = range(1, n_codes + 1)
+            blocks["static"].append([*visits.static[i].tolist(), k, (day - days[0]) / 365.25])
+            blocks["now"].append([float(code in recorded[k]) for code in codes])
+            ever = [float(any(code in recorded[j] for j in range(k + 1))) for code in codes]
+            blocks["ever"].append(ever)
+            blocks["faded"].append(
+                [sum(math.exp((days[j] - day) / 365.25) for j in range(k + 1) if code in recorded[j]) for code in codes]
+            )
+            blocks["counted"].append([sum(ever)])
+            blocks["since"].append([math.log(1 + day - days[k - 1]) if k > 0 else 0.0])
+            now = [visits.measurements[first + k, m].item() for m in range(n_measurements)]
+            past = [
+                [v for v in visits.measurements[first : first + k + 1, m].tolist() if not math.isnan(v)]
+                for m in range(n_measurements)
+            ]
+            blocks["value"].append([0.0 if math.isnan(v) else v for v in now])
+            blocks["measured"].append([float(not math.isnan(v)) for v in now])
+            blocks["last"].append([values[-1] if values else 0.0 for values in past])
+            blocks["known"].append([float(bool(values)) for values in past])
+    return {name: np.array(rows) for name, rows in blocks.items()}
+
+
+@pytest.fixture(scope="module")
+def cohort() -> Cohort:
+    return random_cohort(80, seed=20)
+
+
+@pytest.mark.parametrize(
+    ("features", "blocks"),
+    [
+        (static_features, ["static"]),
+        (current_features, ["static", "now", "value", "measured"]),
+        (history_features, ["static", "now", "ever", "faded", "counted", "since", "last", "known"]),
+    ],
+    ids=lambda given: getattr(given, "__name__", ""),
+)
+def test_features_are_those_of_a_slow_loop(cohort: Cohort, features: Features, blocks: list[str]) -> None:
+    by_hand = columns_by_hand(cohort.visits)
+    wanted = np.concatenate([by_hand[name] for name in blocks], 1)
+    np.testing.assert_allclose(features(cohort.visits), wanted, rtol=1e-9, atol=1e-12)
+
+
+@pytest.mark.parametrize("features", FEATURES)
+def test_no_later_visit_changes_a_feature(cohort: Cohort, features: Features) -> None:
+    visits, everyone = cohort.visits, torch.arange(len(cohort))
+    whole = features(visits)
+    for keep in (1, 2, 4):
+        cut = visits.select(everyone, visits.length.clamp(max=keep))
+        np.testing.assert_array_equal(features(cut), whole[(visits.index < keep).numpy()])
+
+
+@pytest.mark.parametrize("features", FEATURES)
+def test_no_other_patient_changes_a_feature(cohort: Cohort, features: Features) -> None:
+    whole = features(cohort.visits)
+    for place in (0, 1, 40, 79):
+        alone = features(cohort.select(torch.tensor([place])).visits)
+        np.testing.assert_allclose(alone, whole[(cohort.visits.patient == place).numpy()], rtol=1e-12)
+
+
+def rows_by_hand(cohort: Cohort) -> list[tuple[int, int, bool, float]]:
+    """Patient, visit, event and weight of each row at risk with some follow-up."""
+    outcome, rows = cohort.outcome, []
+    for i in range(len(cohort)):
+        for k in range(int(outcome.start[i]), int(outcome.stop[i])):
+            last = k == int(outcome.stop[i]) - 1
+            event = last and bool(outcome.observed[i])
+            weight = float(outcome.censored_exposure[i]) if last and not event else 1.0
+            if weight > 0:
+                rows.append((i, k, event, weight))
+    return rows
+
+
+def test_the_life_table_counts_entries_and_parts_of_intervals_as_by_hand() -> None:
+    """Row 0: 2.5 at risk (one enters later, one is followed for half of it) and 1 event. Row 1: 2 at risk, 1 event."""
+    visits = Visits.from_lists([[["a"]] * 3] * 4, day=[[0, 1, 2]] * 4)
+    outcome = Outcome.of(
+        torch.tensor([1, 1, 2, 2]),
+        torch.tensor([True, False, True, False]),
+        start=torch.tensor([0, 0, 1, 0]),
+        censored_exposure=torch.tensor([1.0, 0.5, 1.0, 1.0]),
+    )
+    overall = (2 + 0.5) / (4.5 + 1)
+    wanted = torch.tensor([(1 + overall / 2) / 3, (1 + overall / 2) / 2.5, overall])
+    hazard = LifeTableHazard.fit(Cohort(visits, outcome))(visits).sigmoid()
+    torch.testing.assert_close(hazard, wanted.expand(4, 3))
+
+
+def test_the_life_table_is_that_of_a_slow_loop_and_the_overall_rate_beyond_it(cohort: Cohort) -> None:
+    train = random_cohort(60, seed=21, longest=4)
+    assert train.outcome.start.any()
+    assert (train.outcome.censored_exposure < 1).any()
+    rows = rows_by_hand(train)
+    overall = (sum(event for _, _, event, _ in rows) + 0.5) / (sum(weight for *_, weight in rows) + 1)
+    reached = int(train.outcome.stop.max())
+    wanted = []
+    for k in range(int(cohort.visits.length.max())):
+        events = sum(event for _, visit, event, _ in rows if visit == k)
+        at_risk = sum(weight for _, visit, _, weight in rows if visit == k)
+        wanted.append((events + overall / 2) / (at_risk + 0.5) if k < reached else overall)
+    logits = LifeTableHazard.fit(train)(cohort.visits)
+    assert torch.equal(logits.isnan(), ~cohort.visits.mask)
+    expected = torch.tensor(wanted).expand(len(cohort), -1).masked_fill(~cohort.visits.mask, torch.nan)
+    torch.testing.assert_close(logits.sigmoid(), expected, equal_nan=True)
+
+
+@pytest.mark.parametrize("features", FEATURES)
+def test_the_logistic_hazard_is_scikit_learns_on_the_weighted_person_period_rows(
+    cohort: Cohort, features: Features
+) -> None:
+    train = random_cohort(120, seed=22, first_id=500)
+    assert (train.outcome.censored_exposure == 0).any()
+    rows = rows_by_hand(train)
+    table, first = features(train.visits), train.visits.visit_offsets
+    columns = np.stack([table[int(first[i]) + k] for i, k, _, _ in rows])
+    regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+    regression.fit(
+        columns,
+        [event for _, _, event, _ in rows],
+        logisticregression__sample_weight=np.array([weight for *_, weight in rows]),
+    )
+    wanted = regression.decision_function(features(cohort.visits))
+    logits = LogisticHazard.fit(train, features)(cohort.visits)
+    assert torch.equal(logits.isnan(), ~cohort.visits.mask)
+    np.testing.assert_allclose(cohort.visits.unpad(logits).numpy(), wanted, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("observed", [True, False])
+def test_where_everybody_or_nobody_has_the_event_the_life_table_is_unsure_and_the_regression_refuses(
+    observed: bool,
+) -> None:
+    visits = Visits.from_lists([[["a"]]] * 4, day=[[0]] * 4)
+    train = Cohort(visits, Outcome.of(torch.ones(4, dtype=torch.long), torch.full((4,), observed)))
+    overall = 4.5 / 5 if observed else 0.5 / 5
+    wanted = torch.tensor((4 * observed + overall / 2) / 4.5)
+    torch.testing.assert_close(LifeTableHazard.fit(train)(visits).sigmoid(), wanted.expand(4, 1))
+    with pytest.raises(ValueError, match=f"{4 * observed} of 4 rows have an event"):
+        LogisticHazard.fit(train, static_features)
+
+
+def test_visits_of_another_schema_are_refused_by_the_regression(cohort: Cohort) -> None:
+    regression = LogisticHazard.fit(cohort, static_features)
+    with pytest.raises(ValueError, match="another schema than the regression"):
+        regression(Visits.from_lists([[["a"]]], day=[[0]]))
