@@ -30,7 +30,8 @@ plt.style.use("visitwise.survival")
 # ## 1. Hazard and survival
 #
 # Ada comes to the clinic three times. Each time a model looks at her record and gives one number, the **hazard**: the
-# probability that the event (say, a stroke) happens before her next contact, given that it has not happened yet.
+# probability that the event (say, a stroke) happens before her next contact, given that it has not happened yet. A
+# contact is a visit, a call or the event itself.
 # Visits are counted from 0, and interval 0 runs from visit 0 to the next contact. The functions of this package read
 # *logits*, $z = \log \frac{h}{1-h}$, because a logit may be any number, which is what a network puts out.
 
@@ -63,14 +64,15 @@ torch.testing.assert_close(survival(logits), factors.cumprod(0))
 #
 # ### Is it not exp(-sum of hazards)?
 #
-# That formula is true for rates in continuous time. How far off is it for these four hazards?
+# If you know survival analysis you may expect $e^{-\sum h}$. That formula is true for rates in continuous time. How far off is it for these four hazards?
 
 # %%
 four_hazards = torch.tensor([0.05, 0.08, 0.15, 0.40])
 four = logits_from_hazard(four_hazards)
 by_product, by_exp = survival(four)[-1], check.exp_of_minus_sum(four)
 pd.Series(
-    {"product": by_product.item(), "exp(-sum)": by_exp.item()}, name="survival"
+    {"product": by_product.item(), "exp(-sum)": by_exp.item()},
+    name="survival",
 ).to_frame()
 
 # %%
@@ -82,7 +84,7 @@ assert by_exp > by_product
 #
 # ## 2. Event probability
 #
-# Now stand at Ada's first visit and look ahead. What is the probability that her event falls in interval 2, her last?
+# Now stand at Ada's first visit, as if her three hazards were known there, and look ahead. What is the probability that her event falls in interval 2, her last?
 
 # %%
 guess = None
@@ -93,7 +95,9 @@ check.near(
 )
 
 # %%
-table = pd.DataFrame({"hazard": ada, "event probability": event_probability(logits)})
+table = pd.DataFrame(
+    {"hazard": ada, "event probability": event_probability(logits)}
+)
 table.rename_axis("interval", axis="columns").round(4)
 
 # %%
@@ -102,14 +106,15 @@ torch.testing.assert_close(shared_out, torch.tensor(1.0))
 
 # %% [markdown]
 # Her hazard in interval 2 is [0.3](fact:hazard_2), the event probability [0.216](fact:event_probability_2): she has to
-# come that far first. The three event probabilities and the survival that is left share out one whole.
+# come that far first. The three event probabilities and the survival that is left add up to one.
 
 # %% tags=["figure:ada"]
 figure, axes = plt.subplots(figsize=(5.4, 4.2))
 plots.hazard_and_survival(ada, survival(logits), axes)
 show(
     figure,
-    alt="The hazard rises over three visits while survival falls to about one half.",
+    alt="The hazard rises over three visits while survival falls to "
+    "about one half.",
 )
 
 # %% [markdown]
@@ -118,7 +123,10 @@ show(
 # %%
 high_hazards = torch.tensor([0.5, 0.6, 0.7])
 high = event_probability(logits_from_hazard(high_hazards))
-sums = {"hazards": high_hazards.sum().item(), "event probabilities": high.sum().item()}
+sums = {
+    "hazards": high_hazards.sum().item(),
+    "event probabilities": high.sum().item(),
+}
 pd.DataFrame({"sum": sums})
 
 # %%
@@ -126,15 +134,19 @@ assert high_hazards.sum() > 1 > high.sum()
 
 # %% [markdown]
 # These three sum to [1.8](fact:sum_of_high_hazards), and nothing is wrong. Each hazard is asked of those who are still
-# there, so each has a whole of its own.
+# there.
 #
 # ### What does one higher hazard change?
 #
 # Raise Ada's first hazard and leave the other two alone. Which event probabilities move?
 
 # %%
-raised = event_probability(logits_from_hazard(torch.tensor([0.4, 0.2, 0.3])))
-change = pd.DataFrame({"before": event_probability(logits), "after": raised})
+raised = event_probability(
+    logits_from_hazard(torch.tensor([0.4, 0.2, 0.3]))
+)
+change = pd.DataFrame(
+    {"before": event_probability(logits), "after": raised}
+)
 change.rename_axis("interval", axis="columns").round(4)
 
 # %%
@@ -235,7 +247,9 @@ answers = {
 pd.DataFrame({"Cleo's NLL": answers})
 
 # %%
-torch.testing.assert_close(hazard_nll(*cleo_record), -survival(logits)[-1].log())
+torch.testing.assert_close(
+    hazard_nll(*cleo_record), -survival(logits)[-1].log()
+)
 
 # %% [markdown]
 # Cleo survived three intervals and her NLL is $-\log S_2$, which is [0.685179](fact:censored_nll). Leave her last
@@ -261,7 +275,12 @@ same_hazard = torch.full((n_patients, n_visits), truth)
 outcome = draw_outcome(same_hazard, dropout=dropout, seed=1)
 events, rows = int(outcome.observed.sum()), outcome.n_rows
 censored = n_patients - events
-drawn = {"patients": n_patients, "rows": rows, "events": events, "censored": censored}
+drawn = {
+    "patients": n_patients,
+    "rows": rows,
+    "events": events,
+    "censored": censored,
+}
 pd.DataFrame({"count": drawn})
 
 
@@ -274,8 +293,14 @@ pd.DataFrame({"count": drawn})
 def best_hazard(loss, outcome):
     """The constant hazard that makes this loss smallest."""
     logit = torch.tensor(0.0, requires_grad=True)
-    settings = {"max_iter": 50, "tolerance_grad": 1e-10, "tolerance_change": 0}
-    optimiser = torch.optim.LBFGS([logit], line_search_fn="strong_wolfe", **settings)
+    settings = {
+        "max_iter": 50,
+        "tolerance_grad": 1e-10,
+        "tolerance_change": 0,
+    }
+    optimiser = torch.optim.LBFGS(
+        [logit], line_search_fn="strong_wolfe", **settings
+    )
 
     def closure():
         optimiser.zero_grad()
@@ -297,20 +322,29 @@ guess = None
 estimates = {
     "correct": best_hazard(hazard_nll, outcome),
     "censored row dropped": best_hazard(check.drop_censored_row, outcome),
-    "event row counted twice": best_hazard(check.count_event_row_twice, outcome),
+    "event row counted twice": best_hazard(
+        check.count_event_row_twice, outcome
+    ),
     "censored patients left out": best_hazard(check.events_alone, outcome),
 }
 others = {
-    f"that is the estimate for: {name}": value for name, value in estimates.items()
+    f"that is the estimate for: {name}": value
+    for name, value in estimates.items()
 }
-check.near(guess, estimates["censored row dropped"], mistakes=others, tolerance=0.002)
+check.near(
+    guess,
+    estimates["censored row dropped"],
+    mistakes=others,
+    tolerance=0.002,
+)
 
 # %%
 by_counting = {
     "correct": events / rows,
     "censored row dropped": events / (rows - censored),
     "event row counted twice": events / (rows + events),
-    "censored patients left out": events / int(outcome.stop[outcome.observed].sum()),
+    "censored patients left out": events
+    / int(outcome.stop[outcome.observed].sum()),
 }
 pd.DataFrame(
     {"smallest loss": estimates, "by counting": by_counting, "truth": truth}
@@ -321,7 +355,8 @@ for name, value in by_counting.items():
     assert abs(estimates[name] - value) < 1e-6
 
 # %% [markdown]
-# The smallest loss and plain counting agree: the right likelihood estimates *events divided by rows*. Drop each
+# The smallest loss and plain counting agree: the right likelihood estimates *events divided by rows*. With $d$ events
+# in $r$ rows it is $-d \log h - (r-d) \log(1-h)$, and its slope is zero at $h = d/r$. Drop each
 # censored patient's last row and the same events are divided by too few rows, so the estimate is
 # [24%](fact:too_high_by) too high. Count each event's row twice and there are too many: [9%](fact:too_low_by) too low.
 #
@@ -331,7 +366,9 @@ for name, value in by_counting.items():
 truths = [0.05, 0.1, 0.2, 0.3, 0.5, 0.7, 0.9, 0.99]
 counts = pd.DataFrame(index=truths, columns=["events", "rows"], dtype=float)
 for h in truths:
-    drawn = draw_outcome(torch.full((n_patients, n_visits), h), dropout=dropout, seed=2)
+    drawn = draw_outcome(
+        torch.full((n_patients, n_visits), h), dropout=dropout, seed=2
+    )
     counts.loc[h] = int(drawn.observed.sum()), drawn.n_rows
 
 curves = pd.DataFrame(
@@ -360,8 +397,15 @@ for name, (role, mark) in styles.items():
         linewidth=1.5,
         markersize=7,
     )
-axes.text(0.055, 0.2, "wrong: censored\nrow dropped", color=plots.COLOURS["wrong"])
-axes.text(0.28, 0.12, "wrong: event row\ncounted twice", color=plots.COLOURS["wrong"])
+axes.text(
+    0.055, 0.2, "wrong: censored\nrow dropped", color=plots.COLOURS["wrong"]
+)
+axes.text(
+    0.28,
+    0.12,
+    "wrong: event row\ncounted twice",
+    color=plots.COLOURS["wrong"],
+)
 axes.text(
     0.68,
     0.53,
@@ -373,21 +417,26 @@ axes.text(
 )
 ticks = [0.05, 0.1, 0.2, 0.5, 1]
 axes.set(
-    xlabel="true hazard", ylabel="estimated hazard", xlim=(0.045, 1.1), ylim=(0.04, 1.1)
+    xlabel="true hazard",
+    ylabel="estimated hazard",
+    xlim=(0.045, 1.1),
+    ylim=(0.04, 1.1),
 )
 for axis in (axes.xaxis, axes.yaxis):
     axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_ticks([], minor=True)
 show(
     figure,
-    alt="Estimated against true hazard. Correct: on the diagonal. Censored row dropped: above it, most so for small "
-    "hazards. Event row counted twice: below it, never above one half.",
+    alt="Estimated against true hazard. Correct: on the diagonal. Censored "
+    "row dropped: above it, most so for small hazards. Event row counted "
+    "twice: below it, never above one half.",
 )
 
 # %%
 assert (curves["row twice"] <= 0.5).all()
 assert (
-    abs(curves["row twice"] - curves["correct"] / (1 + curves["correct"])) < 1e-12
+    abs(curves["row twice"] - curves["correct"] / (1 + curves["correct"]))
+    < 1e-12
 ).all()
 
 # %% [markdown]
@@ -404,7 +453,10 @@ for length in [1, 2, 3, 5, 10, 20]:
         torch.full((n_patients, length), truth), dropout=dropout, seed=3
     )
     d, r = int(drawn.observed.sum()), drawn.n_rows
-    by_length[length] = {"correct": d / r, "row dropped": d / (r - n_patients + d)}
+    by_length[length] = {
+        "correct": d / r,
+        "row dropped": d / (r - n_patients + d),
+    }
 by_length = pd.DataFrame(by_length).T
 by_length.rename_axis("visits", axis="columns").round(4)
 
@@ -422,7 +474,9 @@ assert by_length["row dropped"].is_monotonic_decreasing
 
 # %%
 half = 1 - (1 - 0.2) ** 0.5
-halves = draw_outcome(torch.full((n_patients, 2 * n_visits), half), dropout=0.1, seed=4)
+halves = draw_outcome(
+    torch.full((n_patients, 2 * n_visits), half), dropout=0.1, seed=4
+)
 cut = Outcome.of((halves.stop + 1) // 2, halves.observed)
 lost_half_way = ~halves.observed & (halves.stop % 2 == 1)
 f"{lost_half_way.double().mean():.0%} of the patients are lost half-way"
@@ -437,10 +491,12 @@ f"{lost_half_way.double().mean():.0%} of the patients are lost half-way"
 
 # %%
 def estimate_with(exposure):
-    """The best constant hazard if censored patients get this credit for their last interval."""
+    """The best constant hazard with this credit for the last interval."""
 
     def loss(hazard_logits, stop, observed):
-        return hazard_nll(hazard_logits, stop, observed, censored_exposure=exposure)
+        return hazard_nll(
+            hazard_logits, stop, observed, censored_exposure=exposure
+        )
 
     return best_hazard(loss, cut)
 
@@ -457,8 +513,10 @@ exposure = None  # a tensor with one share per patient
 
 mine = None if exposure is None else estimate_with(exposure)
 mistakes = {
-    "those lost half-way did not survive the whole interval": credit["all of it"],
-    "every censored patient was seen through a half of the interval at least": credit[
+    "those lost half-way did not survive the whole interval": credit[
+        "all of it"
+    ],
+    "every censored patient was seen through half of it at least": credit[
         "none of it"
     ],
     "some of the censored were seen to the end of the interval": credit[
@@ -483,16 +541,29 @@ check.near(credited, 0.2, mistakes=mistakes, tolerance=0.002)
 # and seldom leave, the other half a high hazard and often leave, and estimate one hazard per visit for all.
 
 # %%
-robust = draw_outcome(torch.full((n_patients, n_visits), 0.05), dropout=0.05, seed=5)
-frail = draw_outcome(torch.full((n_patients, n_visits), 0.40), dropout=0.50, seed=6)
+robust_hazard, robust_dropout = 0.05, 0.05
+frail_hazard, frail_dropout = 0.40, 0.50
+
+
+def group(hazard, dropout, seed):
+    same = torch.full((n_patients, n_visits), hazard)
+    return draw_outcome(same, dropout=dropout, seed=seed)
+
+
+robust = group(robust_hazard, robust_dropout, seed=5)
+frail = group(frail_hazard, frail_dropout, seed=6)
 pooled = person_period(
     torch.cat([robust.stop, frail.stop]),
     torch.cat([robust.observed, frail.observed]),
 )
-at_visit = [pooled.event[pooled.visit == k].double() for k in range(n_visits)]
+at_visit = [
+    pooled.event[pooled.visit == k].double() for k in range(n_visits)
+]
 per_visit = torch.stack([event.mean() for event in at_visit])
 estimated = survival(logits_from_hazard(per_visit))[-1].item()
-true = (0.95**n_visits + 0.60**n_visits) / 2
+true = (
+    (1 - robust_hazard) ** n_visits + (1 - frail_hazard) ** n_visits
+) / 2
 pd.DataFrame(
     {"event-free after five visits": {"estimated": estimated, "true": true}}
 ).round(3)
@@ -502,12 +573,19 @@ pd.DataFrame(
 # frail left, and those who stayed spoke for them. Now let the model see who is frail, with a hazard for each group.
 
 # %%
-by_group = [int(group.observed.sum()) / group.n_rows for group in (robust, frail)]
+by_group = [
+    int(group.observed.sum()) / group.n_rows for group in (robust, frail)
+]
 seen = sum((1 - h) ** n_visits for h in by_group) / 2
 assert estimated > true + 0.1
 assert abs(seen - true) < 0.005
 pd.DataFrame(
-    {"event-free after five visits": {"estimated by group": seen, "true": true}}
+    {
+        "event-free after five visits": {
+            "estimated by group": seen,
+            "true": true,
+        }
+    }
 ).round(3)
 
 # %% [markdown]
@@ -570,6 +648,12 @@ fact("largest_truth", truths[-1])
 fact("largest_estimate_twice", curves["row twice"].iloc[-1])
 fact("dropped_with_1_visit", by_length["row dropped"][1])
 fact("dropped_with_20_visits", by_length["row dropped"][20])
-fact("credited_half_way", estimate_with(torch.where(lost_half_way, 0.5, 1.0)))
+fact(
+    "credited_half_way", estimate_with(torch.where(lost_half_way, 0.5, 1.0))
+)
 fact("pooled_survival", estimated)
 fact("true_survival", true)
+fact("robust_hazard", robust_hazard)
+fact("robust_dropout", robust_dropout)
+fact("frail_hazard", frail_hazard)
+fact("frail_dropout", frail_dropout)

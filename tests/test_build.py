@@ -10,6 +10,7 @@ import pytest
 from tests.built import ROOT, build_site, built, copy_project
 
 # isort: split
+import commands
 import facts
 import formulas
 import links
@@ -144,6 +145,34 @@ def test_code_in_the_middle_of_a_sentence_is_reported(src: Path) -> None:
     problems: list[str] = []
     sources.show("See [shipped code](source:pack.module.f).", src, problems.append)
     assert problems == ["`[shipped code](source:pack.module.f)` shows code and has to stand alone on its line"]
+
+
+# ------------------------------------------------------------------------------------------------------------- help
+
+
+def test_help_of_a_command_stands_on_the_page_as_it_is_printed() -> None:
+    text = commands.show("Before.\n\n[help](help:visitwise train)\n\nAfter.\n", pytest.fail)
+    assert text.startswith(
+        'Before.\n\n```text title="visitwise train --help"\nUsage: visitwise train [OPTIONS] COHORT\n'
+    )
+    assert "\n  --run PATH " in text
+    assert text.endswith("\n```\n\nAfter.\n")
+    assert max(map(len, text.splitlines())) <= commands.WIDTH
+
+
+@pytest.mark.parametrize("command", ["visitwise fly", "visitwise train fast", "other train", ""])
+def test_help_of_a_command_that_is_not_there_is_reported(command: str) -> None:
+    problems: list[str] = []
+    assert commands.show(f"[help](help:{command})", problems.append) == ""
+    assert problems == [f"`help:{command}` names no command of this package"]
+
+
+def test_every_command_has_its_help_in_the_reference() -> None:
+    from visitwise.cli import main
+
+    page = (ROOT / "explainer" / "reference" / "cli.md").read_text(encoding="utf-8")
+    for name in main.commands:
+        assert f"[help](help:visitwise {name})" in page
 
 
 # --------------------------------------------------------------------------------------------------------- formulas

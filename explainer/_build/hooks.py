@@ -10,6 +10,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import commands
 import facts
 import formulas
 import links
@@ -100,7 +101,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         text = pages.to_markdown(executed[uri], report, prose)
         return re.sub(r"^(# .*\n)", rf"\1\n{_download(uri)}\n", text, count=1)
     if uri.endswith(".md"):
-        return sources.show(pages.foldable(prose(markdown)), root / "src", report)
+        text = sources.show(pages.foldable(prose(markdown)), root / "src", report)
+        return commands.show(text, report)
     return markdown
 
 
