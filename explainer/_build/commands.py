@@ -8,7 +8,7 @@ from click.testing import CliRunner
 
 ALONE = re.compile(r"^\[[^\]\[]*\]\(help:([^)]*)\) *$", re.MULTILINE)
 ANYWHERE = re.compile(r"\[[^\]\[]*\]\(help:[^)]*\)")
-WIDTH = 100
+WIDTH = 76  # what a page shows without scrolling
 Report = Callable[[str], None]
 
 
