@@ -81,14 +81,15 @@ def fit(
             raise ValueError(f"{name} is {value}; expected at least 1")
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     run = _Run(model, optimizer, History(), best=_copy(model))
-    choices = {
+    choices: dict[str, Any] = {
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay,
         "patience": patience, "window": window, "padded_visits": padded_visits, "seed": seed,
-        "model": model.settings, "first weights": _digest(model.state_dict()),
-        "train": _digest(arrays_of(train.visits) | arrays_of(train.outcome)),
-        "validation": _digest(arrays_of(validation.visits) | arrays_of(validation.outcome)),
+        "model": model.settings,
     }  # fmt: skip
     if checkpoint is not None:
+        choices["first weights"] = _digest(model.state_dict())
+        for name, cohort in (("train", train), ("validation", validation)):
+            choices[name] = _digest(arrays_of(cohort.visits) | arrays_of(cohort.outcome))
         run.resume(Path(checkpoint), choices)
     n_batches = math.ceil(len(train) / batch_size)
     # One constant for the whole epoch. A mean over each batch would weigh a row by the company it happens to be in.
