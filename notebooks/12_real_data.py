@@ -28,7 +28,8 @@ from visitwise.baselines import (
 )
 from visitwise.cohort import Cohort, Outcome
 from visitwise.datasets import nafld
-from visitwise.functional import hazard_nll, person_period
+from visitwise.functional import person_period
+from visitwise.losses import outcome_nll
 from visitwise.model import SurvivalRNN
 from visitwise.notebook import fact, show
 from visitwise.training import evaluate_nll, fit
@@ -172,17 +173,9 @@ for seed, parts in splits.items():
 # %%
 def rows_of_nll(model, cohort):
     """Each judge's NLL, with the credit that a cut year deserves."""
-    o = cohort.outcome
     with torch.no_grad():
         hazard_logits = model(cohort.visits)
-    return hazard_nll(
-        hazard_logits,
-        o.stop,
-        o.observed,
-        o.start,
-        o.censored_exposure,
-        reduction="none",
-    ).double()
+    return outcome_nll(hazard_logits, cohort.outcome, "none").double()
 
 
 each = {
