@@ -11,6 +11,8 @@ import pandas as pd
 import torch
 
 from visitwise import check, plots
+from visitwise.baselines import best_constant_hazard
+from visitwise.check import likelihood
 from visitwise.cohort import Outcome
 from visitwise.functional import (
     event_probability,
@@ -47,7 +49,7 @@ guess = None
 check.near(
     guess,
     survival(logits)[-1],
-    mistakes=check.values(check.SURVIVAL, logits),
+    mistakes=check.values(likelihood.SURVIVAL, logits),
 )
 
 # %%
@@ -69,7 +71,7 @@ torch.testing.assert_close(survival(logits), factors.cumprod(0))
 # %%
 four_hazards = torch.tensor([0.05, 0.08, 0.15, 0.40])
 four = logits_from_hazard(four_hazards)
-by_product, by_exp = survival(four)[-1], check.exp_of_minus_sum(four)
+by_product, by_exp = survival(four)[-1], likelihood.exp_of_minus_sum(four)
 pd.Series(
     {"product": by_product.item(), "exp(-sum)": by_exp.item()},
     name="survival",
@@ -91,7 +93,7 @@ guess = None
 check.near(
     guess,
     event_probability(logits)[-1],
-    mistakes=check.values(check.EVENT_PROBABILITY, logits),
+    mistakes=check.values(likelihood.EVENT_PROBABILITY, logits),
 )
 
 # %%
@@ -168,7 +170,7 @@ ada_record = logits[None], torch.tensor([3]), torch.tensor([True])
 check.near(
     guess,
     hazard_nll(*ada_record),
-    mistakes=check.values(check.LIKELIHOOD, *ada_record),
+    mistakes=check.values(likelihood.LIKELIHOOD, *ada_record),
 )
 
 # %%
@@ -213,7 +215,7 @@ ben_record = torch.logit(hazards[1:, :2]), stop[1:], observed[1:]
 check.near(
     ben_nll,
     hazard_nll(*ben_record),
-    mistakes=check.values(check.LIKELIHOOD, *ben_record),
+    mistakes=check.values(likelihood.LIKELIHOOD, *ben_record),
 )
 
 # %% tags=["solution"] jupyter={"source_hidden": true}
@@ -234,14 +236,16 @@ cleo_record = logits[None], torch.tensor([3]), torch.tensor([False])
 check.near(
     guess,
     hazard_nll(*cleo_record),
-    mistakes=check.values(check.LIKELIHOOD, *cleo_record),
+    mistakes=check.values(likelihood.LIKELIHOOD, *cleo_record),
 )
 
 # %%
 # Nothing here computes the last number: the teaching notes that this course grew from print it.
 answers = {
     "every interval survived": hazard_nll(*cleo_record).item(),
-    "last interval left out": check.drop_censored_row(*cleo_record).item(),
+    "last interval left out": likelihood.drop_censored_row(
+        *cleo_record
+    ).item(),
     "printed in the notes": 0.828,
 }
 pd.DataFrame({"Cleo's NLL": answers})
@@ -288,31 +292,6 @@ pd.DataFrame({"count": drawn})
 # A **row** is one interval of one patient whose ending we know. To train on these patients the smallest possible model,
 # a single hazard for all of them, find the logit that makes the loss smallest.
 
-
-# %%
-def best_hazard(loss, outcome):
-    """The constant hazard that makes this loss smallest."""
-    logit = torch.tensor(0.0, requires_grad=True)
-    settings = {
-        "max_iter": 50,
-        "tolerance_grad": 1e-10,
-        "tolerance_change": 0,
-    }
-    optimiser = torch.optim.LBFGS(
-        [logit], line_search_fn="strong_wolfe", **settings
-    )
-
-    def closure():
-        optimiser.zero_grad()
-        everywhere = logit.expand(len(outcome), int(outcome.stop.max()))
-        value = loss(everywhere, outcome.stop, outcome.observed)
-        value.backward()
-        return value
-
-    optimiser.step(closure)
-    return float(torch.sigmoid(logit.detach()))
-
-
 # %% [markdown]
 # Now train with a loss that leaves out the last row of every censored patient. Which hazard does it learn? Is it below
 # the truth, at it, or above?
@@ -320,12 +299,16 @@ def best_hazard(loss, outcome):
 # %%
 guess = None
 estimates = {
-    "correct": best_hazard(hazard_nll, outcome),
-    "censored row dropped": best_hazard(check.drop_censored_row, outcome),
-    "event row counted twice": best_hazard(
-        check.count_event_row_twice, outcome
+    "correct": best_constant_hazard(hazard_nll, outcome),
+    "censored row dropped": best_constant_hazard(
+        likelihood.drop_censored_row, outcome
     ),
-    "censored patients left out": best_hazard(check.events_alone, outcome),
+    "event row counted twice": best_constant_hazard(
+        likelihood.count_event_row_twice, outcome
+    ),
+    "censored patients left out": best_constant_hazard(
+        likelihood.events_alone, outcome
+    ),
 }
 others = {
     f"that is the estimate for: {name}": value
@@ -498,7 +481,7 @@ def estimate_with(exposure):
             hazard_logits, stop, observed, censored_exposure=exposure
         )
 
-    return best_hazard(loss, cut)
+    return best_constant_hazard(loss, cut)
 
 
 credit = {
@@ -619,7 +602,7 @@ fact("survival_by_exp", by_exp)
 fact("sum_of_high_hazards", high_hazards.sum())
 fact("ada_likelihood", what_happened.prod())
 fact("ada_nll", hazard_nll(*ada_record))
-fact("ada_nll_twice", check.count_event_row_twice(*ada_record))
+fact("ada_nll_twice", likelihood.count_event_row_twice(*ada_record))
 fact("ben_nll", each[1])
 fact("two_patient_nll", two_patients)
 
@@ -628,9 +611,9 @@ fact("censored_nll", hazard_nll(*cleo_record))
 fact("dropped_nll", answers["last interval left out"])
 fact("notes_nll", answers["printed in the notes"])
 fact("hazard_behind_notes_nll", implied)
-fact("censored_as_event_nll", check.censored_as_event(*cleo_record))
-fact("summed_hazards_nll", check.sum_instead_of_product(*cleo_record))
-fact("last_row_nll", check.last_row_alone(*cleo_record))
+fact("censored_as_event_nll", likelihood.censored_as_event(*cleo_record))
+fact("summed_hazards_nll", likelihood.sum_instead_of_product(*cleo_record))
+fact("last_row_nll", likelihood.last_row_alone(*cleo_record))
 
 # %%
 fact("true_hazard", truth)

@@ -11,6 +11,8 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # also for the processes that tests start
 os.environ["MPLBACKEND"] = "Agg"
 
+pytest_plugins = ["tests.ledger"]
+
 import hypothesis
 import jaxtyping
 import numpy as np

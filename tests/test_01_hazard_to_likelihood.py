@@ -11,7 +11,7 @@ from pycox.models.loss import nll_logistic_hazard
 from pycox.preprocessing.label_transforms import LabTransDiscreteTime
 from torch import Tensor
 
-from visitwise import check
+from visitwise.check import likelihood
 from visitwise.cohort import Outcome
 from visitwise.functional import (
     event_probability,
@@ -61,7 +61,7 @@ def test_survival_is_the_product_of_what_was_survived():
 
 def test_exp_of_minus_the_sum_of_hazards_is_too_hopeful():
     assert survival(FOUR)[-1].item() == pytest.approx(0.95 * 0.92 * 0.85 * 0.60) == pytest.approx(0.4457, abs=5e-5)
-    assert check.exp_of_minus_sum(FOUR).item() == pytest.approx(np.exp(-0.68)) == pytest.approx(0.5066, abs=5e-5)
+    assert likelihood.exp_of_minus_sum(FOUR).item() == pytest.approx(np.exp(-0.68)) == pytest.approx(0.5066, abs=5e-5)
 
 
 def test_event_probabilities_and_survival_share_one_whole_and_hazards_do_not():
@@ -99,7 +99,9 @@ def test_cleo_is_charged_for_every_interval_she_survived():
     assert right == pytest.approx(-np.log(0.9 * 0.8 * 0.7)) == pytest.approx(0.685179, abs=5e-7)
     assert right == pytest.approx(-survival(torch.logit(ADA))[-1].log().item())
     assert (
-        check.drop_censored_row(*CLEO).item() == pytest.approx(-np.log(0.9 * 0.8)) == pytest.approx(0.328504, abs=5e-7)
+        likelihood.drop_censored_row(*CLEO).item()
+        == pytest.approx(-np.log(0.9 * 0.8))
+        == pytest.approx(0.328504, abs=5e-7)
     )
 
 
@@ -138,7 +140,7 @@ def test_a_rate_accumulated_through_the_event_counts_its_row_twice_when_fed_haza
     accumulated = -torch.log1p(-hazard).cumsum(-1)  # the integral of the rate, exact for a rate constant in intervals
     at_end = hazard.gather(1, stop[:, None] - 1)[:, 0]
     continuous = torch.where(observed, -at_end.log(), 0) + accumulated.gather(1, stop[:, None] - 1)[:, 0]
-    twice = check.count_event_row_twice(torch.logit(torch.cat([BOTH, ADA[None]])), stop, observed)
+    twice = likelihood.count_event_row_twice(torch.logit(torch.cat([BOTH, ADA[None]])), stop, observed)
     assert continuous.mean().item() == pytest.approx(twice.item())
 
 
@@ -154,9 +156,9 @@ def test_each_loss_is_smallest_at_its_own_count_of_rows(hazard: float, visits: i
     seen = int(outcome.stop[outcome.observed].sum())
     for loss, estimate in [
         (hazard_nll, events / rows),
-        (check.drop_censored_row, events / (rows - censored)),
-        (check.count_event_row_twice, events / (rows + events)),
-        (check.events_alone, events / seen),
+        (likelihood.drop_censored_row, events / (rows - censored)),
+        (likelihood.count_event_row_twice, events / (rows + events)),
+        (likelihood.events_alone, events / seen),
     ]:
         assert abs(slope(loss, outcome, estimate)) < 1e-12
         assert slope(loss, outcome, estimate * 0.99) < -1e-5
@@ -202,7 +204,7 @@ def test_event_row_twice_never_estimates_above_one_half():
         estimate = events / rows
         assert events / (rows + events) == pytest.approx(estimate / (1 + estimate))
     everyone_at_once = Outcome.of(torch.ones(9, dtype=torch.long), torch.ones(9, dtype=torch.bool))
-    assert slope(check.count_event_row_twice, everyone_at_once, 0.5) == pytest.approx(0, abs=1e-12)
+    assert slope(likelihood.count_event_row_twice, everyone_at_once, 0.5) == pytest.approx(0, abs=1e-12)
 
 
 def test_half_the_credit_suits_those_lost_half_way():

@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from visitwise import check
+from visitwise.check import likelihood
 from visitwise.functional import event_probability, hazard_nll, survival
 
 LOGITS = torch.logit(torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64))
@@ -32,7 +33,7 @@ def test_a_right_guess_is_right_at_three_decimals(guess):
 
 
 def test_a_guess_that_equals_a_wrong_formula_is_told_which():
-    answer = check.near(0.3285, hazard_nll(*CENSORED), mistakes=check.values(check.LIKELIHOOD, *CENSORED))
+    answer = check.near(0.3285, hazard_nll(*CENSORED), mistakes=check.values(likelihood.LIKELIHOOD, *CENSORED))
     assert answer.text == "0.3285 is not it: you left out the last visit this person survived."
     assert not answer.right
 
@@ -63,13 +64,13 @@ def test_a_wrong_formula_that_gives_the_right_number_explains_nothing():
 
 
 def test_formulas_without_a_value_are_left_out():
-    given = check.values(check.LIKELIHOOD, *CENSORED)
+    given = check.values(likelihood.LIKELIHOOD, *CENSORED)
     assert "you left the censored patients out" not in given
     assert all(math.isfinite(value) for value in given.values())
 
 
 def test_the_wrong_survivals_are_what_their_sentences_say():
-    by_name = {name: mistake.formula(LOGITS).item() for name, mistake in check.SURVIVAL.items()}
+    by_name = {name: mistake.formula(LOGITS).item() for name, mistake in likelihood.SURVIVAL.items()}
     assert by_name == pytest.approx(
         {
             "exp_of_minus_sum": math.exp(-0.6),
@@ -82,7 +83,7 @@ def test_the_wrong_survivals_are_what_their_sentences_say():
 
 
 def test_the_wrong_event_probabilities_are_what_their_sentences_say():
-    by_name = {name: mistake.formula(LOGITS).item() for name, mistake in check.EVENT_PROBABILITY.items()}
+    by_name = {name: mistake.formula(LOGITS).item() for name, mistake in likelihood.EVENT_PROBABILITY.items()}
     assert by_name == pytest.approx(
         {
             "hazard_as_event_probability": 0.3,
@@ -94,7 +95,7 @@ def test_the_wrong_event_probabilities_are_what_their_sentences_say():
 
 
 def test_the_wrong_likelihoods_are_what_their_sentences_say():
-    by_name = {name: mistake.formula(*THREE).item() for name, mistake in check.LIKELIHOOD.items()}
+    by_name = {name: mistake.formula(*THREE).item() for name, mistake in likelihood.LIKELIHOOD.items()}
     ada, ben, cleo = -math.log(0.9 * 0.8 * 0.3), -math.log(0.85 * 0.25), -math.log(0.9 * 0.8 * 0.7)
     by_hand = {
         "drop_censored_row": (ada + ben - math.log(0.9 * 0.8)) / 3,
@@ -114,9 +115,9 @@ def test_the_wrong_likelihoods_are_what_their_sentences_say():
 @pytest.mark.parametrize(
     ("table", "inputs", "truth"),
     [
-        (check.SURVIVAL, (LOGITS,), survival(LOGITS)[-1]),
-        (check.EVENT_PROBABILITY, (LOGITS,), event_probability(LOGITS)[-1]),
-        (check.LIKELIHOOD, THREE, hazard_nll(*THREE)),
+        (likelihood.SURVIVAL, (LOGITS,), survival(LOGITS)[-1]),
+        (likelihood.EVENT_PROBABILITY, (LOGITS,), event_probability(LOGITS)[-1]),
+        (likelihood.LIKELIHOOD, THREE, hazard_nll(*THREE)),
     ],
 )
 def test_every_wrong_formula_is_wrong_and_told_apart(table, inputs, truth):
@@ -129,10 +130,10 @@ def test_every_wrong_formula_is_wrong_and_told_apart(table, inputs, truth):
 def test_the_wrong_likelihoods_can_be_trained_on():
     for name in ("drop_censored_row", "count_event_row_twice", "censored_as_event", "events_alone"):
         logits = THREE[0].clone().requires_grad_()
-        check.LIKELIHOOD[name].formula(logits, *THREE[1:]).backward()
+        likelihood.LIKELIHOOD[name].formula(logits, *THREE[1:]).backward()
         assert logits.grad.isfinite().all(), name
 
 
 def test_what_is_right_for_one_patient_is_not_called_a_mistake():
-    given = check.values(check.LIKELIHOOD, *EVENT)
+    given = check.values(likelihood.LIKELIHOOD, *EVENT)
     assert check.near(hazard_nll(*EVENT), hazard_nll(*EVENT), mistakes=given).right

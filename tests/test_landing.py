@@ -10,14 +10,14 @@ import torch
 
 from tests.browser import served
 from tests.built import ROOT, built
-from visitwise import check
+from visitwise.check import likelihood
 from visitwise.functional import hazard_nll, logits_from_hazard
 
 FIGURE = ROOT / "explainer" / "assets" / "three-answers.js"
 FORMULAS = {
     "hazardNll": hazard_nll,
-    "dropCensoredRow": check.drop_censored_row,
-    "countEventRowTwice": check.count_event_row_twice,
+    "dropCensoredRow": likelihood.drop_censored_row,
+    "countEventRowTwice": likelihood.count_event_row_twice,
 }
 IN_NODE = """
 import * as figure from {module};

@@ -1,6 +1,7 @@
 """Runs the notebooks: `notebooks/NN_slug.py` -> `explainer/notebooks/NN_slug.ipynb`, with outputs.
 
     python explainer/_build/notebooks.py            run those that changed
+    python explainer/_build/notebooks.py NN_slug    run this one, if it changed
     python explainer/_build/notebooks.py --fresh    run all of them
     python explainer/_build/notebooks.py --check    run none; list what is out of date, exit 1 if anything is
 
@@ -194,11 +195,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run the notebooks whose outputs are out of date.")
     parser.add_argument("--fresh", action="store_true", help="run all of them")
     parser.add_argument("--check", action="store_true", help="run none; list what is out of date, exit 1 if any is")
+    parser.add_argument("names", nargs="*", help="such as 01_hazard_to_likelihood; none for all")
     parser.add_argument("--root", type=Path, default=ROOT, help="the project's folder")
     options = parser.parse_args(arguments)
     root = options.root.resolve()
     forget_removed(root)
     chosen = sources(root) if options.fresh else stale(root)
+    chosen = [source for source in chosen if not options.names or source.stem in options.names]
     if options.check:
         print("\n".join(f"out of date: notebooks/{source.name}" for source in chosen) or "all notebooks are up to date")
         return 1 if chosen else 0

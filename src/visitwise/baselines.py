@@ -15,13 +15,46 @@ from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
-from visitwise.cohort import Cohort
+from visitwise.cohort import Cohort, Outcome
 from visitwise.functional import logits_from_hazard, person_period
 from visitwise.visits import Schema, Visits
 
 Features = Callable[[Visits], Float[np.ndarray, "visit feature"]]
+Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 
 DECAY_DAYS = 365.25
+
+
+def best_constant_hazard(loss: Loss, outcome: Outcome) -> float:
+    """The smallest model there is: the one hazard, shared by all patients and visits, that makes a loss smallest.
+
+    Args:
+        loss: of `hazard_logits` `[patient, visit]`, `stop` and `observed`, such as `visitwise.functional.hazard_nll`.
+        outcome: what became of the patients; all have to be at risk from their first visit.
+
+    Returns:
+        For the right likelihood, events divided by rows.
+
+    Examples:
+        >>> from visitwise.functional import hazard_nll
+        >>> outcome = Outcome.of(stop=torch.tensor([3, 2]), observed=torch.tensor([True, False]))
+        >>> round(best_constant_hazard(hazard_nll, outcome), 6)  # one event in five rows
+        0.2
+    """
+    logit = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
+    optimiser = torch.optim.LBFGS(
+        [logit], max_iter=50, tolerance_grad=1e-10, tolerance_change=0, line_search_fn="strong_wolfe"
+    )
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        everywhere = logit.expand(len(outcome), int(outcome.stop.max()))
+        value = loss(everywhere, outcome.stop, outcome.observed)
+        value.backward()
+        return value
+
+    optimiser.step(closure)
+    return float(torch.sigmoid(logit.detach()))
 
 
 class LifeTableHazard:

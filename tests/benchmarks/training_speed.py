@@ -12,7 +12,7 @@ from itertools import pairwise
 import numpy as np
 import torch
 
-from tests.benchmarks import textbook
+from visitwise import textbook
 from visitwise.cohort import Cohort, Outcome
 from visitwise.functional import hazard_nll
 from visitwise.model import SurvivalRNN
@@ -96,7 +96,7 @@ def textbook_step(cohort: Cohort, batch_size: int) -> Step:
         codes, code_mask, visit_mask = textbook.collate([records[i] for i in chosen])
         hazard = model(codes, code_mask, visit_mask)
         stop, observed = cohort.outcome.stop[chosen], cohort.outcome.observed[chosen]
-        (textbook.loss(hazard, stop, observed, visit_mask) / batch_size).backward()
+        textbook.clamp_and_log_nll(hazard, stop, observed, visit_mask).backward()
         optimizer.step()
         optimizer.zero_grad()
         return batch_size

@@ -1,103 +1,12 @@
-"""Answers a reader's guess: right, off by so much, or the value of a wrong formula that we know by name.
-
-The wrong formulas stand in tables, one for each question of a chapter. Each takes the inputs of the right formula, so
-both are computed when the guess is checked: `near(guess, truth, mistakes=values(LIKELIHOOD, logits, stop, observed))`.
-"""
-
-import math
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any, NamedTuple
+"""Chapter 1: wrong formulas for survival, event probability and the likelihood."""
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import softplus
 
+from visitwise.check import Mistake
 from visitwise.functional import hazard, hazard_nll, survival
-
-
-class Mistake(NamedTuple):
-    """A wrong formula, and what to say to somebody who used it."""
-
-    sentence: str
-    formula: Callable[..., Tensor]
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What `near` says; displayed as its sentence."""
-
-    text: str
-    right: bool
-
-    def __repr__(self) -> str:
-        return self.text
-
-
-def near(
-    guess: object, truth: Any, *, mistakes: Mapping[str, object] | None = None, tolerance: float = 0.0005
-) -> Answer:
-    """Compare a guess with the truth and with the values of wrong formulas; whatever the guess is, nothing is raised.
-
-    Args:
-        guess: The reader's number; None if there is none yet.
-        truth: The right number.
-        mistakes: What each wrong formula gives, by the sentence that says what is wrong with it.
-        tolerance: How far a guess may lie from a number to be taken for it; half a unit of the third decimal.
-
-    Examples:
-        >>> near(None, 0.685179)
-        No guess yet: put a number in place of None and run this again.
-        >>> near(0.685, 0.685179)
-        Right: 0.6852.
-        >>> near(0.3285, 0.685179, mistakes={"you left out the last visit this person survived": 0.328504})
-        0.3285 is not it: you left out the last visit this person survived.
-        >>> near(0.9, 0.685179)
-        0.9 is not it: too high by 0.2148.
-    """
-    if guess is None:
-        return Answer("No guess yet: put a number in place of None and run this again.", right=False)
-    number, expected = _number(guess), float(truth)
-    if number is None:
-        return Answer(f"{guess!r} is not a number that can be checked; one number is expected.", right=False)
-    if abs(number - expected) <= tolerance:
-        return Answer(f"Right: {expected:.4g}.", right=True)
-    return Answer(f"{number:.4g} is not it: {_diagnosis(number, expected, mistakes or {}, tolerance)}.", right=False)
-
-
-def values(table: Mapping[str, Mistake], *inputs: Tensor) -> dict[str, float]:
-    """What each wrong formula of a table gives for these inputs, by its sentence; one without a value is left out.
-
-    Examples:
-        >>> logits = torch.logit(torch.tensor([0.1, 0.2, 0.3]))
-        >>> values(EVENT_PROBABILITY, logits)["that is the hazard, which counts only those who are still event-free"]
-        0.30000001192092896
-    """
-    computed = {mistake.sentence: float(mistake.formula(*inputs).detach()) for mistake in table.values()}
-    return {sentence: value for sentence, value in computed.items() if math.isfinite(value)}
-
-
-def _diagnosis(number: float, expected: float, mistakes: Mapping[str, object], tolerance: float) -> str:
-    """The mistake nearest to the number, else the distance from the truth."""
-    candidates = {sentence: found for sentence, value in mistakes.items() if (found := _number(value)) is not None}
-    candidates["the size is right, the sign is not"] = -expected
-    candidates["that is the number in percent; the number itself is expected"] = 100 * expected
-    sentence, value = min(candidates.items(), key=lambda item: abs(number - item[1]))
-    # A wrong formula can give the right number for one patient: then it explains nothing.
-    if abs(number - value) <= tolerance < abs(value - expected):
-        return sentence
-    return f"too {'high' if number > expected else 'low'} by {abs(number - expected):.4g}"
-
-
-def _number(value: object) -> float | None:
-    """The value as a finite float, or None if it is no single number."""
-    try:
-        number = float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError, RuntimeError, OverflowError):
-        return None
-    return number if math.isfinite(number) else None
-
 
 # ------------------------------------------------------------------------------------- wrong survival of one person
 
