@@ -11,14 +11,13 @@ from typing import Any
 os.environ["OMP_NUM_THREADS"] = "1"  # also for the processes that tests start
 os.environ["MPLBACKEND"] = "Agg"
 
-pytest_plugins = ["tests.ledger"]
-
 import hypothesis
 import jaxtyping
 import numpy as np
 import pytest
 import torch
 
+pytest_plugins = ["tests.ledger"]
 torch.set_num_threads(1)
 hypothesis.settings.register_profile("visitwise", max_examples=25, deadline=None, derandomize=True)
 hypothesis.settings.load_profile("visitwise")
