@@ -136,7 +136,8 @@ def evidence(request: pytest.FixtureRequest) -> Iterator[Evidence]:
         return
     if set(told) != tried.names:
         pytest.fail(f"claim {tried.id} shows {sorted(tried.names)}, and the test computed {sorted(told)}")
-    row = asdict(tried) | {"shows": tried.shows.format(**told), "test": request.node.nodeid}
+    origins = [SOURCES[name] for name in tried.sources]
+    row = asdict(tried) | {"from": origins, "shows": tried.shows.format(**told), "test": request.node.nodeid}
     request.node.user_properties.append(("claim", row))
 
 
