@@ -1,6 +1,7 @@
 """The baselines against slow loops, hand-worked numbers and scikit-learn itself."""
 
 import math
+from functools import partial
 
 import numpy as np
 import pytest
@@ -14,11 +15,15 @@ from visitwise.baselines import (
     Features,
     LifeTableHazard,
     LogisticHazard,
+    best_constant_hazard,
     current_features,
     history_features,
     static_features,
 )
+from visitwise.check import likelihood
 from visitwise.cohort import Cohort, Outcome
+from visitwise.functional import hazard_nll
+from visitwise.simulate import draw_outcome
 from visitwise.visits import Visits
 
 FEATURES = [static_features, current_features, history_features]
@@ -96,6 +101,91 @@ def test_no_other_patient_changes_a_feature(cohort: Cohort, features: Features) 
     for place in (0, 1, 40, 79):
         alone = features(cohort.select(torch.tensor([place])).visits)
         np.testing.assert_allclose(alone, whole[(cohort.visits.patient == place).numpy()], rtol=1e-12)
+
+
+# -------------------------------------------------------------------------------------------------- one hazard for all
+
+
+def outcome_of(stop: list[int], observed: list[bool], **more: torch.Tensor) -> Outcome:
+    return Outcome.of(torch.tensor(stop), torch.tensor(observed), **more)
+
+
+@pytest.mark.parametrize("hazard", [1e-4, 0.01, 0.1, 0.5, 0.9, 0.999])
+def test_the_best_constant_hazard_is_events_over_rows(hazard: float) -> None:
+    outcome = draw_outcome(torch.full((20_000, 4), hazard), dropout=0.2, seed=30)
+    events, rows = int(outcome.observed.sum()), outcome.n_rows
+    assert events > 0
+    best = best_constant_hazard(hazard_nll, outcome)
+    assert best == pytest.approx(events / rows, rel=1e-11, abs=0)
+    assert best_constant_hazard(partial(hazard_nll, reduction="sum"), outcome) == pytest.approx(best, rel=1e-11, abs=0)
+
+
+def test_the_best_constant_hazard_is_found_in_float64_whatever_the_default() -> None:
+    outcome = outcome_of([3, 2, 4], [True, False, False])
+    assert torch.get_default_dtype() == torch.float32
+    assert best_constant_hazard(hazard_nll, outcome) == pytest.approx(1 / 9, rel=1e-14, abs=0)
+    seen: list[torch.dtype] = []
+
+    def loss(hazard_logits: torch.Tensor, stop: torch.Tensor, observed: torch.Tensor) -> torch.Tensor:
+        seen.append(hazard_logits.dtype)
+        return hazard_nll(hazard_logits, stop, observed)
+
+    best_constant_hazard(loss, outcome)
+    assert set(seen) == {torch.float64}
+
+
+def test_the_best_constant_hazard_belongs_to_its_loss() -> None:
+    outcome = draw_outcome(torch.full((3_000, 4), 0.2), dropout=0.2, seed=31)
+    events, rows, censored = int(outcome.observed.sum()), outcome.n_rows, int((~outcome.observed).sum())
+    for loss, counted in [
+        (likelihood.drop_censored_row, rows - censored),
+        (likelihood.count_event_row_twice, rows + events),
+        (likelihood.events_alone, int(outcome.stop[outcome.observed].sum())),
+        (partial(hazard_nll, censored_exposure=0.5), rows - censored / 2),
+    ]:
+        assert best_constant_hazard(loss, outcome) == pytest.approx(events / counted, rel=1e-11)
+
+
+def test_a_loss_that_is_smallest_at_one_half_is_found_there() -> None:
+    assert best_constant_hazard(hazard_nll, outcome_of([2, 2], [True, True])) == 0.5
+
+
+@pytest.mark.parametrize(("observed", "best"), [(True, 1.0), (False, 0.0)])
+def test_nothing_but_events_or_none_at_all_puts_the_best_hazard_at_its_end(observed: bool, best: float) -> None:
+    outcome = outcome_of([1, 1, 1], [observed] * 3)
+    assert best_constant_hazard(hazard_nll, outcome) == best
+    mixed = outcome_of([1, 1], [True, False])  # the wrong loss leaves only the event's row
+    assert best_constant_hazard(likelihood.drop_censored_row, mixed) == 1.0
+
+
+def test_a_loss_that_prefers_no_hazard_is_refused() -> None:
+    nothing_left = outcome_of([1, 1], [False, False])
+    with pytest.raises(ValueError, match="the loss is the same for every hazard"):
+        best_constant_hazard(likelihood.drop_censored_row, nothing_left)
+    with pytest.raises(ValueError, match=r"the loss is nan where every hazard is 0\.5"):
+        best_constant_hazard(likelihood.events_alone, nothing_left)
+    with pytest.raises(ValueError, match="the loss is the same for every hazard"):
+        best_constant_hazard(lambda *_: torch.tensor(1.0), nothing_left)
+
+
+def test_an_empty_outcome_has_no_best_hazard() -> None:
+    empty = Outcome.of(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.bool))
+    with pytest.raises(ValueError, match="there is no patient to find a hazard for"):
+        best_constant_hazard(hazard_nll, empty)
+
+
+def test_what_the_loss_is_not_told_is_refused() -> None:
+    late = outcome_of([3, 2], [True, False], start=torch.tensor([0, 1]))
+    with pytest.raises(ValueError, match="patient 1 starts at row 1; expected 0"):
+        best_constant_hazard(hazard_nll, late)
+    partly = outcome_of([3, 2], [True, False], censored_exposure=torch.tensor([1.0, 0.5]))
+    with pytest.raises(ValueError, match=r"patient 1 has the censored exposure 0\.5; expected 1"):
+        best_constant_hazard(hazard_nll, partly)
+    of_an_event = outcome_of([3, 2], [True, False], censored_exposure=torch.tensor([0.5, 1.0]))
+    assert best_constant_hazard(hazard_nll, of_an_event) == pytest.approx(1 / 5)
+
+
+# ----------------------------------------------------------------------------------------------- life table, regression
 
 
 def rows_by_hand(cohort: Cohort) -> list[tuple[int, int, bool, float]]:

@@ -1,6 +1,7 @@
-"""Each module is its function and nothing else: same numbers, same arguments, no state."""
+"""Each likelihood's module is its function and nothing else; the loss of several tasks owns its weights."""
 
 import inspect
+import math
 from collections.abc import Callable
 
 import pytest
@@ -9,7 +10,7 @@ from torch import Tensor, nn
 
 from visitwise import functional as F
 from visitwise import losses
-from visitwise.losses import HazardNLL, HazardNLLFlat
+from visitwise.losses import HazardNLL, HazardNLLFlat, MultiTaskLoss, multi_task_loss
 
 pytestmark = pytest.mark.usefixtures("no_global_draws")
 
@@ -26,7 +27,7 @@ def arguments_of(module: type[nn.Module]) -> tuple[Tensor, ...]:
 
 def test_every_likelihood_has_a_module_in_this_table() -> None:
     modules = [value for value in vars(losses).values() if inspect.isclass(value) and issubclass(value, nn.Module)]
-    assert set(modules) == {module for module, _ in PAIRS}
+    assert set(modules) == {module for module, _ in PAIRS} | {MultiTaskLoss}
 
 
 @pytest.mark.parametrize(("module", "function"), PAIRS)
@@ -92,3 +93,183 @@ def test_hooks_run_when_the_module_is_called_and_not_when_forward_is() -> None:
     loss(*arguments_of(HazardNLL))
     loss.forward(*arguments_of(HazardNLL))
     assert calls == ["hook"]
+
+
+# ---------------------------------------------------------------------------------------------------- several tasks
+
+LOSSES = {"stroke": torch.tensor(1.5), "readmission": torch.tensor(4.0)}
+WEIGHTS = {"stroke": 1.0, "readmission": 0.25}
+
+
+def two_tasks(weights: dict[str, float] | None = WEIGHTS, learnable: bool = False) -> MultiTaskLoss:
+    return MultiTaskLoss({"stroke": HazardNLL(), "readmission": HazardNLL(reduction="sum")}, weights, learnable)
+
+
+def both(logits: Tensor | None = None) -> dict[str, tuple[Tensor, ...]]:
+    """What the two losses are called with: logits, stop, observed, start."""
+    first, *rest = arguments_of(HazardNLL)
+    first = first if logits is None else logits
+    return {"stroke": (first, *rest), "readmission": (first, *rest)}
+
+
+def test_total_is_the_weighted_sum_whichever_way_the_names_are_ordered() -> None:
+    backwards = dict(reversed(WEIGHTS.items()))
+    assert multi_task_loss(LOSSES, WEIGHTS).item() == multi_task_loss(LOSSES, backwards).item() == 2.5
+    arguments = both()
+    right = HazardNLL()(*arguments["stroke"]) + 0.25 * HazardNLL(reduction="sum")(*arguments["readmission"])
+    assert torch.equal(two_tasks()(arguments), right)
+    assert torch.equal(two_tasks(backwards)(arguments), right)
+    assert torch.equal(two_tasks()(dict(reversed(arguments.items()))), right)
+
+
+def test_gradient_of_the_total_is_the_weighted_sum_of_gradients() -> None:
+    whole, first, second = (arguments_of(HazardNLL)[0].double().requires_grad_() for _ in range(3))
+    two_tasks()(both(whole)).backward()
+    HazardNLL()(*both(first)["stroke"]).backward()
+    HazardNLL(reduction="sum")(*both(second)["readmission"]).backward()
+    torch.testing.assert_close(whole.grad, first.grad + 0.25 * second.grad)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize(
+    ("wrong", "says"),
+    [
+        (
+            lambda: multi_task_loss(LOSSES, {"stroke": 1.0, "readmision": 0.25}),
+            "weights name the task 'readmision'; expected 'stroke', 'readmission' (is it 'readmission'?)",
+        ),
+        (
+            lambda: multi_task_loss(LOSSES, {**WEIGHTS, "pain": 1.0}),
+            "weights name the task 'pain'; expected 'stroke', 'readmission'",
+        ),
+        (
+            lambda: multi_task_loss(LOSSES, {"stroke": 1.0}),
+            "weights name no task 'readmission'; expected 'stroke', 'readmission'",
+        ),
+        (lambda: multi_task_loss({}, {}), "there is no task; expected one at least"),
+        (
+            lambda: multi_task_loss({**LOSSES, "stroke": torch.ones(3)}, WEIGHTS),
+            "the loss of task 'stroke' has shape [3]; expected one number",
+        ),
+        (
+            lambda: multi_task_loss(LOSSES, {**WEIGHTS, "stroke": -1.0}),
+            "the weight of task 'stroke' is -1; expected a number, 0 or more",
+        ),
+        (
+            lambda: multi_task_loss(LOSSES, {**WEIGHTS, "stroke": float("nan")}),
+            "the weight of task 'stroke' is nan; expected a number, 0 or more",
+        ),
+        (lambda: MultiTaskLoss({}), "there is no task; expected one at least"),
+        (
+            lambda: two_tasks({"stroke": 1.0, "readmision": 0.25}),
+            "weights name the task 'readmision'; expected 'stroke', 'readmission' (is it 'readmission'?)",
+        ),
+        (
+            lambda: two_tasks()({"strike": both()["stroke"], "readmission": both()["readmission"]}),
+            "arguments name the task 'strike'; expected 'stroke', 'readmission' (is it 'stroke'?)",
+        ),
+        (
+            lambda: two_tasks()({"stroke": both()["stroke"]}),
+            "arguments name no task 'readmission'; expected 'stroke', 'readmission'",
+        ),
+        (
+            lambda: MultiTaskLoss({"keys": HazardNLL()}),
+            "a task is named 'keys'; expected a word without dots that names nothing in a module",
+        ),
+        (
+            lambda: MultiTaskLoss({"a.b": HazardNLL()}),
+            "a task is named 'a.b'; expected a word without dots that names nothing in a module",
+        ),
+        (
+            lambda: two_tasks({"stroke": 0.0, "readmission": 1.0}, learnable=True),
+            "the weight of task 'stroke' is 0; expected a number, above 0, as it is to be learned",
+        ),
+        (
+            lambda: two_tasks({"stroke": float("inf"), "readmission": 1.0}),
+            "the weight of task 'stroke' is inf; expected a number, 0 or more",
+        ),
+        (
+            lambda: MultiTaskLoss({"gain": Negative()}, learnable=True)({"gain": (torch.tensor(2.0),)}),
+            "the loss of task 'gain' is -2; expected 0 or more to learn its weight",
+        ),
+    ],
+)
+def test_a_task_that_would_be_lost_or_mistaken_is_refused_by_name(wrong: Callable[[], object], says: str) -> None:
+    with pytest.raises(ValueError) as refused:  # noqa: PT011 (the whole sentence is compared)
+        wrong()
+    assert str(refused.value) == says
+
+
+class Negative(nn.Module):
+    """A loss below 0, as a log-density can be."""
+
+    def forward(self, value: Tensor) -> Tensor:
+        return -value
+
+
+def test_a_negative_loss_may_have_a_fixed_weight() -> None:
+    assert MultiTaskLoss({"gain": Negative()}, {"gain": 0.5})({"gain": (torch.tensor(2.0),)}).item() == -1
+
+
+def test_fixed_weights_are_buffers_saved_moved_and_not_trained() -> None:
+    loss = two_tasks()
+    assert {name: value.item() for name, value in loss.state_dict().items()} == {
+        "weight_stroke": 1.0,
+        "weight_readmission": 0.25,
+    }
+    assert list(loss.parameters()) == []
+    assert {value.dtype for value in loss.double().state_dict().values()} == {torch.float64}
+    other = two_tasks(None)
+    assert not torch.equal(other(both()), two_tasks()(both()))
+    other.load_state_dict(loss.state_dict())
+    torch.testing.assert_close(other(both()), two_tasks()(both()))
+
+
+def test_a_saved_weight_cannot_land_on_another_task() -> None:
+    saved = two_tasks({"stroke": 3.0, "readmission": 5.0}).state_dict()
+    swapped = MultiTaskLoss({"readmission": HazardNLL(), "stroke": HazardNLL()})
+    swapped.load_state_dict(saved)
+    assert {name: weight.item() for name, weight in swapped.weights().items()} == {"readmission": 5.0, "stroke": 3.0}
+    with pytest.raises(RuntimeError, match="weight_pain"):
+        MultiTaskLoss({"stroke": HazardNLL(), "pain": HazardNLL()}).load_state_dict(saved)
+
+
+def test_buffers_of_the_losses_it_holds_are_saved_too() -> None:
+    loss = MultiTaskLoss({"rows": nn.BCEWithLogitsLoss(pos_weight=torch.tensor(3.0))})
+    assert list(loss.state_dict()) == ["weight_rows", "losses.rows.pos_weight"]
+
+
+def test_learnable_weights_begin_where_they_are_told_and_are_parameters() -> None:
+    loss = two_tasks(learnable=True)
+    names = [name for name, _ in loss.named_parameters()]
+    assert names == ["log_variance_stroke", "log_variance_readmission"] == list(loss.state_dict())
+    assert {name: weight.item() for name, weight in loss.weights().items()} == pytest.approx(WEIGHTS)
+    s = torch.tensor([0.0, -math.log(0.25)])
+    torch.testing.assert_close(loss(both()), two_tasks()(both()) + s.sum())
+
+
+def test_a_learned_weight_ends_at_one_over_the_loss() -> None:
+    losses = torch.tensor([0.1, 1.0, 10.0], dtype=torch.float64)
+    loss = MultiTaskLoss({name: Itself() for name in "abc"}, learnable=True).double()
+    optimiser = torch.optim.LBFGS(loss.parameters(), max_iter=100, line_search_fn="strong_wolfe", tolerance_grad=1e-9)
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        total = loss({name: (value,) for name, value in zip("abc", losses, strict=True)})
+        total.backward()
+        return total
+
+    optimiser.step(closure)
+    torch.testing.assert_close(torch.stack(list(loss.weights().values())), 1 / losses, rtol=1e-6, atol=0)
+    torch.testing.assert_close(closure(), (1 + losses.log()).sum())
+
+
+class Itself(nn.Module):
+    def forward(self, value: Tensor) -> Tensor:
+        return value
+
+
+def test_repr_shows_tasks_weights_and_what_is_held() -> None:
+    shown = repr(two_tasks())
+    assert "weights={'stroke': 1.0, 'readmission': 0.25}, learnable=False" in shown
+    assert "(readmission): HazardNLL(censored_exposure=1.0, reduction='sum')" in shown

@@ -4,17 +4,20 @@ Each baseline is called like the model, `baseline(visits) -> hazard_logits [pati
 the same metrics judge all of them.
 """
 
+import math
 from collections.abc import Callable
 from typing import Self
 
 import numpy as np
 import torch
 from jaxtyping import Float
+from scipy.optimize import brentq
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 
+from visitwise._ragged import refuse
 from visitwise.cohort import Cohort, Outcome
 from visitwise.functional import logits_from_hazard, person_period
 from visitwise.visits import Schema, Visits
@@ -28,12 +31,21 @@ DECAY_DAYS = 365.25
 def best_constant_hazard(loss: Loss, outcome: Outcome) -> float:
     """The smallest model there is: the one hazard, shared by all patients and visits, that makes a loss smallest.
 
+    It is 0 or 1 where the loss falls all the way there: the right likelihood of patients without any event is smallest
+    at a hazard of 0, and where every row holds an event, at 1.
+
     Args:
-        loss: of `hazard_logits` `[patient, visit]`, `stop` and `observed`, such as `visitwise.functional.hazard_nll`.
-        outcome: what became of the patients; all have to be at risk from their first visit.
+        loss: of `hazard_logits` `[patient, visit]`, `stop` and `observed`, such as `visitwise.functional.hazard_nll`;
+            with one lowest point, as likelihoods have. `functools.partial` gives it what else it needs.
+        outcome: what became of the patients; all have to be at risk from their first visit, and the censored in the
+            whole of their last row, because the loss is not told otherwise.
 
     Returns:
         For the right likelihood, events divided by rows.
+
+    Raises:
+        ValueError: There is no patient, a patient enters later or is credited with a part of the last row, the loss is
+            not a number, or it is the same for every hazard.
 
     Examples:
         >>> from visitwise.functional import hazard_nll
@@ -41,20 +53,31 @@ def best_constant_hazard(loss: Loss, outcome: Outcome) -> float:
         >>> round(best_constant_hazard(hazard_nll, outcome), 6)  # one event in five rows
         0.2
     """
-    logit = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
-    optimiser = torch.optim.LBFGS(
-        [logit], max_iter=50, tolerance_grad=1e-10, tolerance_change=0, line_search_fn="strong_wolfe"
-    )
+    if len(outcome) == 0:
+        raise ValueError("there is no patient to find a hazard for: the outcome is empty")
+    position, share = torch.arange(len(outcome)), outcome.censored_exposure
+    refuse(outcome.start > 0, position, outcome.start, "starts at row {}; expected 0, for the loss is given no start")
+    partly = (share < 1) & ~outcome.observed
+    refuse(partly, position, share, "has the censored exposure {:g}; expected 1, or give shares to the loss itself")
+    width = int(outcome.stop.max())
 
-    def closure() -> Tensor:
-        optimiser.zero_grad()
-        everywhere = logit.expand(len(outcome), int(outcome.stop.max()))
-        value = loss(everywhere, outcome.stop, outcome.observed)
-        value.backward()
-        return value
+    def slope(at: float) -> float:
+        logit = torch.tensor(at, dtype=torch.float64, requires_grad=True)
+        value = loss(logit.expand(len(outcome), width), outcome.stop, outcome.observed)
+        if not bool(value.isfinite()):
+            raise ValueError(f"the loss is {value.item()} where every hazard is {torch.sigmoid(logit).item():g}")
+        return float(torch.autograd.grad(value, logit)[0]) if value.requires_grad else 0.0
 
-    optimiser.step(closure)
-    return float(torch.sigmoid(logit.detach()))
+    begin = slope(0.0)
+    if begin == slope(-1.0) == slope(1.0) == 0:
+        raise ValueError("the loss is the same for every hazard; expected one that some row has a part in")
+    side, far = -math.copysign(1.0, begin), 1.0
+    while slope(side * far) * begin > 0:  # still falling
+        far *= 2
+        if far > 32:  # a hazard nearer to 0 or 1 than any number of rows can tell
+            return float(side > 0)
+    bottom = brentq(slope, 0.0, side * far, xtol=1e-12)
+    return float(torch.sigmoid(torch.tensor(bottom, dtype=torch.float64)))
 
 
 class LifeTableHazard:

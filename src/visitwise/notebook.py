@@ -12,6 +12,7 @@ from typing import Any, SupportsFloat
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import torch
 from matplotlib.figure import Figure
 
 FACT_MIME = "application/vnd.visitwise.fact+json"
@@ -93,10 +94,13 @@ def fact(name: str, value: SupportsFloat) -> None:
     Examples:
         >>> fact("censored_nll", 0.6851790109)
         censored_nll = 0.6851790109
+        >>> fact("half", torch.tensor(0.5, requires_grad=True))
+        half = 0.5
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ValueError(f"the name of a fact is {name!r}; expected small letters, digits and underscores")
-    number = float(value)
+    # A loss still carries its gradient; the number is wanted, and torch warns of taking it as it is.
+    number = float(value.detach() if isinstance(value, torch.Tensor) else value)
     if not math.isfinite(number):
         raise ValueError(f"the fact {name!r} is {number}; expected a finite number")
     record = _Fact(name, number)

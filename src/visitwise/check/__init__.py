@@ -58,15 +58,17 @@ def near(
         That has the shape [1]; [2] is expected.
     """
     if torch.is_tensor(truth) and truth.numel() != 1:
-        return _near_tensor(guess, truth, mistakes or {}, tolerance)
+        return _near_tensor(guess, truth.detach().cpu(), mistakes or {}, tolerance)
     if guess is None:
         return Answer("No guess yet: put a number in place of None and run this again.", right=False)
-    number, expected = _number(guess), float(truth)
-    if number is None:
-        return Answer(f"{guess!r} is not a number that can be checked; one number is expected.", right=False)
-    if abs(number - expected) <= tolerance:
-        return Answer(f"Right: {expected:.4g}.", right=True)
-    return Answer(f"{number:.4g} is not it: {_diagnosis(number, expected, mistakes or {}, tolerance)}.", right=False)
+    number, expected = _number(guess), float(truth.detach() if torch.is_tensor(truth) else truth)
+    if number is None or (math.isfinite(expected) and not math.isfinite(number)):
+        return Answer(f"{_shown(guess)} is not a number that can be checked; one number is expected.", right=False)
+    if _agree(number, expected, tolerance):
+        return Answer(f"Right: {_shown(expected)}.", right=True)
+    return Answer(
+        f"{_shown(number)} is not it: {_diagnosis(number, expected, mistakes or {}, tolerance)}.", right=False
+    )
 
 
 def same(guess: object, truth: object, *, mistakes: Mapping[str, object] | None = None) -> Answer:
@@ -89,27 +91,32 @@ def same(guess: object, truth: object, *, mistakes: Mapping[str, object] | None 
     """
     if guess is None:
         return Answer("No guess yet: put your answer in place of None and run this again.", right=False)
-    given, expected = _plain(guess), _plain(truth)
-    if given == expected and isinstance(given, bool) == isinstance(expected, bool):
+    if _equal(guess, truth):
         return Answer(f"Right: {_shown(truth)}.", right=True)
     for sentence, wrong in (mistakes or {}).items():
-        if given == _plain(wrong) != expected:
+        if _equal(guess, wrong):
             return Answer(f"{_shown(guess)} is not it: {sentence}.", right=False)
     return Answer(f"{_shown(guess)} is not it.", right=False)
 
 
-def values(table: Mapping[str, Mistake], *inputs: Tensor) -> dict[str, float]:
-    """What each wrong formula of a table gives for these inputs, by its sentence; one without a value is left out.
+def values(table: Mapping[str, Mistake], *inputs: Tensor) -> dict[str, float | Tensor]:
+    """What each wrong formula of a table gives for these inputs, by its sentence.
+
+    One number is given as a number, and left out where it is not finite: such a formula has no value here. More than
+    one is given as a tensor.
 
     Examples:
         >>> from visitwise.check import likelihood
-        >>> logits = torch.logit(torch.tensor([0.1, 0.2, 0.3]))
-        >>> wrong = values(likelihood.EVENT_PROBABILITY, logits)
-        >>> wrong["that is the hazard, which counts only those who are still event-free"]
-        0.30000001192092896
+        >>> wrong = values(likelihood.EVENT_PROBABILITY, torch.logit(torch.tensor([0.1, 0.2, 0.3])))
+        >>> round(wrong["that is the hazard, which counts only those who are still event-free"], 6)
+        0.3
     """
-    computed = {mistake.sentence: float(mistake.formula(*inputs).detach()) for mistake in table.values()}
-    return {sentence: value for sentence, value in computed.items() if math.isfinite(value)}
+    computed = {mistake.sentence: torch.as_tensor(mistake.formula(*inputs)).detach() for mistake in table.values()}
+    return {
+        sentence: float(value) if value.numel() == 1 else value
+        for sentence, value in computed.items()
+        if value.numel() != 1 or math.isfinite(value)
+    }
 
 
 def _near_tensor(guess: object, truth: Tensor, mistakes: Mapping[str, object], tolerance: float) -> Answer:
@@ -117,59 +124,106 @@ def _near_tensor(guess: object, truth: Tensor, mistakes: Mapping[str, object], t
         return Answer("No guess yet: put a tensor in place of None and run this again.", right=False)
     given = _tensor(guess)
     if given is None:
-        return Answer(f"{guess!r} cannot be checked; a tensor of numbers is expected.", right=False)
+        return Answer(f"{_shown(guess)} cannot be checked; a tensor of numbers is expected.", right=False)
     if given.shape != truth.shape:
         return Answer(f"That has the shape {list(given.shape)}; {list(truth.shape)} is expected.", right=False)
-    if torch.allclose(given, truth.double(), rtol=0, atol=tolerance, equal_nan=True):
+    distance = _furthest(given, truth)
+    if distance <= tolerance:
         return Answer(f"Right: {_shown(truth)}.", right=True)
-    for sentence, value in mistakes.items():
-        wrong = _tensor(value)
-        if wrong is not None and wrong.shape == given.shape and torch.allclose(given, wrong, rtol=0, atol=tolerance):
-            return Answer(f"That is not it: {sentence}.", right=False)
-    furthest = float((given - truth).abs().max())
-    return Answer(f"That is not it: the entry furthest from the truth is off by {furthest:.4g}.", right=False)
+    wrong = {sentence: found for sentence, value in mistakes.items() if (found := _tensor(value)) is not None}
+    candidates = [
+        (_furthest(given, value), sentence)
+        for sentence, value in wrong.items()
+        if value.shape == truth.shape and _furthest(value, truth) > tolerance
+    ]
+    nearest, sentence = min(candidates, default=(math.inf, ""))
+    if nearest <= tolerance:
+        return Answer(f"That is not it: {sentence}.", right=False)
+    if math.isinf(distance):
+        return Answer("That is not it: an entry is finite where it should not be, or the other way round.", right=False)
+    return Answer(f"That is not it: the entry furthest from the truth is off by {_shown(distance)}.", right=False)
+
+
+def _furthest(one: Tensor, other: Tensor) -> float:
+    """The largest distance between two entries; infinite where only one of the two is finite, or NaN."""
+    one, other = one.double(), other.double()
+    agree = (one == other) | (one.isnan() & other.isnan())
+    apart = torch.where(agree, 0.0, (one - other).abs().nan_to_num(nan=math.inf, posinf=math.inf))
+    return float(apart.max()) if apart.numel() else 0.0
 
 
 def _diagnosis(number: float, expected: float, mistakes: Mapping[str, object], tolerance: float) -> str:
     """The mistake nearest to the number, else the distance from the truth."""
-    candidates = {sentence: found for sentence, value in mistakes.items() if (found := _number(value)) is not None}
-    candidates["the size is right, the sign is not"] = -expected
-    candidates["that is the number in percent; the number itself is expected"] = 100 * expected
-    sentence, value = min(candidates.items(), key=lambda item: abs(number - item[1]))
+    wrong = {sentence: found for sentence, value in mistakes.items() if (found := _number(value)) is not None}
+    wrong["the size is right, the sign is not"] = -expected
     # A wrong formula can give the right number for one patient: then it explains nothing.
-    if abs(number - value) <= tolerance < abs(value - expected):
+    candidates = [
+        (abs(number - value), sentence)
+        for sentence, value in wrong.items()
+        if math.isfinite(value) and not _agree(value, expected, tolerance)
+    ]
+    distance, sentence = min(candidates, default=(math.inf, ""))
+    if distance <= tolerance:
         return sentence
-    return f"too {'high' if number > expected else 'low'} by {abs(number - expected):.4g}"
+    if not math.isfinite(expected):
+        return "the right answer is not finite"
+    if _agree(number / 100, expected, tolerance) and not _agree(0.0, expected, tolerance):
+        return "that is the number in percent; the number itself is expected"
+    return f"too {'high' if number > expected else 'low'} by {_shown(abs(number - expected))}"
+
+
+def _agree(one: float, other: float, tolerance: float) -> bool:
+    return one == other or abs(one - other) <= tolerance or (math.isnan(one) and math.isnan(other))
+
+
+def _equal(one: object, other: object) -> bool:
+    """Whether two answers are the same; yes is not 1, and what cannot be compared is not the same."""
+    one, other = _plain(one), _plain(other)
+    try:
+        return isinstance(one, bool) == isinstance(other, bool) and bool(one == other)
+    except (TypeError, ValueError, RuntimeError):
+        return False
 
 
 def _number(value: object) -> float | None:
-    """The value as a finite float, or None if it is no single number."""
+    """The value as a float, or None if it is no single number."""
     try:
-        number = float(value)  # type: ignore[arg-type]
+        return float(value.item() if hasattr(value, "item") else value)  # type: ignore[arg-type]
     except (TypeError, ValueError, RuntimeError, OverflowError):
         return None
-    return number if math.isfinite(number) else None
 
 
 def _tensor(value: object) -> Tensor | None:
     """The value in float64, or None if it is no tensor of real numbers and cannot be made one."""
     try:
-        return torch.as_tensor(value).detach().cpu().double()
+        if torch.is_complex(given := torch.as_tensor(value)):
+            return None
+        return given.detach().cpu().double() if given is value else torch.as_tensor(value, dtype=torch.float64).detach()
     except (TypeError, ValueError, RuntimeError, OverflowError):
         return None
+
+
+def _listed(value: object) -> object:
+    """Tensors and arrays as lists, and their single numbers as numbers."""
+    return value.tolist() if hasattr(value, "tolist") and not isinstance(value, type) else value
 
 
 def _plain(value: object) -> object:
     """Sequences and tensors as lists, words in small letters."""
     if isinstance(value, str):
         return value.strip().casefold()
-    if torch.is_tensor(value):
-        return value.tolist()
+    value = _listed(value)
     return [_plain(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _shown(value: object) -> str:
     """An answer in words, short."""
-    if torch.is_tensor(value):
-        return str(value.tolist()) if value.numel() < 10 else f"shape {list(value.shape)}"
-    return str(list(value)) if isinstance(value, list | tuple) else repr(value)
+    plain = _listed(value)
+    if isinstance(plain, float):
+        return f"{plain:,.0f}" if 1e4 <= abs(plain) < 1e15 else f"{plain:.4g}"
+    if not isinstance(plain, list | tuple):
+        return repr(plain)
+    text = f"[{', '.join(map(_shown, plain))}]"
+    if len(text) <= 100:
+        return text
+    return f"a tensor of shape {list(value.shape)}" if torch.is_tensor(value) else f"a list of {len(plain)}"
