@@ -6,6 +6,8 @@
 # untouched, from top to bottom.
 
 # %%
+from functools import partial
+
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
@@ -33,9 +35,9 @@ plt.style.use("visitwise.survival")
 #
 # Ada comes to the clinic three times. Each time a model looks at her record and gives one number, the **hazard**: the
 # probability that the event (say, a stroke) happens before her next contact, given that it has not happened yet. A
-# contact is a visit, a call or the event itself.
-# Visits are counted from 0, and interval 0 runs from visit 0 to the next contact. The functions of this package read
-# *logits*, $z = \log \frac{h}{1-h}$, because a logit may be any number, which is what a network puts out.
+# contact is a visit, a call or the event itself. Visits are counted from 0, and interval 0 runs from visit 0 to the
+# next contact. The functions of this package read *logits*, $z = \log \frac{h}{1-h}$, because a logit may be any
+# number, which is what a network puts out.
 
 # %%
 ada = torch.tensor([0.1, 0.2, 0.3])
@@ -66,7 +68,8 @@ torch.testing.assert_close(survival(logits), factors.cumprod(0))
 #
 # ### Is it not exp(-sum of hazards)?
 #
-# If you know survival analysis you may expect $e^{-\sum h}$. That formula is true for rates in continuous time. How far off is it for these four hazards?
+# If you know survival analysis you may expect $e^{-\sum h}$. That formula is true for rates in continuous time. How far
+# off is it for these four hazards?
 
 # %%
 four_hazards = torch.tensor([0.05, 0.08, 0.15, 0.40])
@@ -86,7 +89,8 @@ assert by_exp > by_product
 #
 # ## 2. Event probability
 #
-# Now stand at Ada's first visit, as if her three hazards were known there, and look ahead. What is the probability that her event falls in interval 2, her last?
+# Now stand at Ada's first visit, as if her three hazards were known there, and look ahead. What is the probability that
+# her event falls in interval 2, her last?
 
 # %%
 guess = None
@@ -115,8 +119,8 @@ figure, axes = plt.subplots(figsize=(5.4, 4.2))
 plots.hazard_and_survival(ada, survival(logits), axes)
 show(
     figure,
-    alt="The hazard rises over three visits while survival falls to "
-    "about one half.",
+    alt=f"The hazard rises from {ada[0]:g} to {ada[-1]:g} over three "
+    f"visits while survival falls to {survival(logits)[-1]:.3f}.",
 )
 
 # %% [markdown]
@@ -162,7 +166,7 @@ assert (raised[1:] < event_probability(logits)[1:]).all()
 # Suppose that Ada's event came in interval 2. How surprised should the model be? The **likelihood** is the probability
 # it gave to what happened: she got through two intervals, then the event. Its negative logarithm, the **NLL**, is what
 # training makes small. `stop` says how many intervals count, `observed` whether the last of them ended in the event.
-# What is Ada's NLL?
+# The function takes a batch; `logits[None]` is a batch of one patient. What is Ada's NLL?
 
 # %%
 guess = None
@@ -203,15 +207,22 @@ torch.testing.assert_close(two_patients, (each[0] + each[1]) / 2)
 # %% [markdown]
 # The loss is the mean over *patients*, [1.540645](fact:two_patient_nll), and the hole counts for nothing.
 #
+# Ben alone is a batch of one, too, without the hole. The first exercise asks for his NLL.
+
+# %%
+ben_record = torch.logit(hazards[1:, :2]), stop[1:], observed[1:]
+hazards[1, :2]
+
+# %% [markdown]
 # ### Exercise 1
 #
 # Write Ben's NLL yourself, from his two hazards [0.15](fact:ben_hazard_0) and [0.25](fact:ben_hazard_1). Three lines
 # are enough: what he survived, how it ended, and the negative logarithm.
 
 # %% tags=["exercise"]
-ben_nll = None  # your three lines go here
+# `hazards[1, 0]` is Ben's hazard in interval 0.
+ben_nll = None  # your code here
 
-ben_record = torch.logit(hazards[1:, :2]), stop[1:], observed[1:]
 check.near(
     ben_nll,
     hazard_nll(*ben_record),
@@ -219,10 +230,16 @@ check.near(
 )
 
 # %% tags=["solution"] jupyter={"source_hidden": true}
+# `hazards[1, 0]` is Ben's hazard in interval 0.
 survived = 1 - hazards[1, 0]
 ended = hazards[1, 1]
 ben_nll = -torch.log(survived * ended)
-assert torch.isclose(ben_nll, hazard_nll(*ben_record))
+
+check.near(
+    ben_nll,
+    hazard_nll(*ben_record),
+    mistakes=check.values(likelihood.LIKELIHOOD, *ben_record),
+)
 
 # %% [markdown]
 # ## 4. Censoring
@@ -240,7 +257,8 @@ check.near(
 )
 
 # %%
-# Nothing here computes the last number: the teaching notes that this course grew from print it.
+# Nothing here computes the last number: it is printed in the teaching
+# notes that this course grew from.
 answers = {
     "every interval survived": hazard_nll(*cleo_record).item(),
     "last interval left out": likelihood.drop_censored_row(
@@ -287,14 +305,11 @@ drawn = {
 }
 pd.DataFrame({"count": drawn})
 
-
 # %% [markdown]
-# A **row** is one interval of one patient whose ending we know. To train on these patients the smallest possible model,
-# a single hazard for all of them, find the logit that makes the loss smallest.
-
-# %% [markdown]
-# Now train with a loss that leaves out the last row of every censored patient. Which hazard does it learn? Is it below
-# the truth, at it, or above?
+# A **row** is one interval of one patient whose ending you know. The smallest model there is has a single hazard for all
+# of them, and `best_constant_hazard` trains it: it finds the hazard that makes a loss smallest. Train it with the loss
+# that leaves out the last row of every censored patient. Which hazard does it learn? Is it below the truth, at it, or
+# above?
 
 # %%
 guess = None
@@ -342,6 +357,43 @@ for name, value in by_counting.items():
 # in $r$ rows it is $-d \log h - (r-d) \log(1-h)$, and its slope is zero at $h = d/r$. Drop each
 # censored patient's last row and the same events are divided by too few rows, so the estimate is
 # [24%](fact:too_high_by) too high. Count each event's row twice and there are too many: [9%](fact:too_low_by) too low.
+#
+# ### Do more rows make an estimate surer?
+#
+# Cut each interval into ten shorter ones: the same patients have ten times the rows, and the same events. The **standard
+# error** says how sure an estimate is; it is the usual size of its luck. For the log odds of a hazard it is
+# $\sqrt{\frac{1}{d} + \frac{1}{r-d}}$. The finer cut divides it by which number?
+
+# %%
+guess = None
+se = (1 / events + 1 / (rows - events)) ** 0.5
+se_finer = (1 / events + 1 / (10 * rows - events)) ** 0.5
+check.near(
+    guess,
+    se / se_finer,
+    mistakes={
+        "that would take ten times the patients": 10**0.5,
+        "not even ten times the patients would do that": 10.0,
+        "a little is gained, for the second fraction shrinks": 1.0,
+    },
+    tolerance=0.02,
+)
+
+# %%
+pd.DataFrame(
+    {
+        "rows": {"as drawn": rows, "each cut into ten": 10 * rows},
+        "events": events,
+        "standard error": {"as drawn": se, "each cut into ten": se_finer},
+    }
+).round(5)
+
+# %%
+assert 1 < se / se_finer < 1.1
+
+# %% [markdown]
+# Hardly anything is gained: [0.0057](fact:se_of_log_odds) becomes [0.0054](fact:se_of_log_odds_finer), because
+# $\frac{1}{d}$ stays. Rows are not patients, and what an estimate knows grows with the *events*.
 #
 # ### For every true hazard
 
@@ -408,11 +460,14 @@ axes.set(
 for axis in (axes.xaxis, axes.yaxis):
     axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
     axis.set_ticks([], minor=True)
+low, high = curves.iloc[0], curves.iloc[-1]
 show(
     figure,
     alt="Estimated against true hazard. Correct: on the diagonal. Censored "
-    "row dropped: above it, most so for small hazards. Event row counted "
-    "twice: below it, never above one half.",
+    f"row dropped: above it, most so for small hazards, {truths[0]} is "
+    f"estimated as {low['row dropped']:.3f}. Event row counted twice: "
+    f"below it, never above one half, {truths[-1]} is estimated as "
+    f"{high['row twice']:.3f}.",
 )
 
 # %%
@@ -465,53 +520,44 @@ lost_half_way = ~halves.observed & (halves.stop % 2 == 1)
 f"{lost_half_way.double().mean():.0%} of the patients are lost half-way"
 
 # %% [markdown]
-# ### Exercise 2
-#
 # `hazard_nll` takes a `censored_exposure`: the share of the last interval that a censored patient gets credit for, as
-# one number or as one number *per patient*. Give each patient the share that is right for her, so that the estimate
-# comes near to the true hazard of a whole interval.
-
+# one number or as one number *per patient*. `partial` fixes this argument before the loss is handed on. No single number
+# is right for everybody:
 
 # %%
-def estimate_with(exposure):
-    """The best constant hazard with this credit for the last interval."""
-
-    def loss(hazard_logits, stop, observed):
-        return hazard_nll(
-            hazard_logits, stop, observed, censored_exposure=exposure
-        )
-
-    return best_constant_hazard(loss, cut)
-
-
 credit = {
-    "all of it": estimate_with(1.0),
-    "none of it": estimate_with(0.0),
-    "half for everyone": estimate_with(0.5),
+    name: best_constant_hazard(
+        partial(hazard_nll, censored_exposure=share), cut
+    )
+    for name, share in [("all", 1.0), ("none", 0.0), ("half", 0.5)]
 }
-pd.DataFrame({"estimate": credit}).round(4)
+mistakes = {
+    "those lost half-way did not survive the whole interval": credit["all"],
+    "every censored patient survived half of it at least": credit["none"],
+    "some of the censored survived the whole interval": credit["half"],
+}
+pd.DataFrame({"estimate": credit}).rename_axis("credit").round(4)
+
+# %% [markdown]
+# ### Exercise 2
+#
+# Give each patient the share that is right for her, so that the estimate comes near to the true hazard of a whole
+# interval, and name that estimate `credited`.
 
 # %% tags=["exercise"]
-exposure = None  # a tensor with one share per patient
+# `lost_half_way` is true for those who were lost half-way;
+# `torch.where` picks one number where it is true, else another.
+credited = None  # your code here
 
-mine = None if exposure is None else estimate_with(exposure)
-mistakes = {
-    "those lost half-way did not survive the whole interval": credit[
-        "all of it"
-    ],
-    "every censored patient was seen through half of it at least": credit[
-        "none of it"
-    ],
-    "some of the censored were seen to the end of the interval": credit[
-        "half for everyone"
-    ],
-}
-check.near(mine, 0.2, mistakes=mistakes, tolerance=0.002)
+check.near(credited, 0.2, mistakes=mistakes, tolerance=0.002)
 
 # %% tags=["solution"] jupyter={"source_hidden": true}
+# `lost_half_way` is true for those who were lost half-way;
+# `torch.where` picks one number where it is true, else another.
 exposure = torch.where(lost_half_way, 0.5, 1.0)
-credited = estimate_with(exposure)
-assert abs(credited - 0.2) < 0.002
+loss = partial(hazard_nll, censored_exposure=exposure)
+credited = best_constant_hazard(loss, cut)
+
 check.near(credited, 0.2, mistakes=mistakes, tolerance=0.002)
 
 # %% [markdown]
@@ -526,15 +572,13 @@ check.near(credited, 0.2, mistakes=mistakes, tolerance=0.002)
 # %%
 robust_hazard, robust_dropout = 0.05, 0.05
 frail_hazard, frail_dropout = 0.40, 0.50
-
-
-def group(hazard, dropout, seed):
-    same = torch.full((n_patients, n_visits), hazard)
-    return draw_outcome(same, dropout=dropout, seed=seed)
-
-
-robust = group(robust_hazard, robust_dropout, seed=5)
-frail = group(frail_hazard, frail_dropout, seed=6)
+shape = n_patients, n_visits
+robust = draw_outcome(
+    torch.full(shape, robust_hazard), dropout=robust_dropout, seed=5
+)
+frail = draw_outcome(
+    torch.full(shape, frail_hazard), dropout=frail_dropout, seed=6
+)
 pooled = person_period(
     torch.cat([robust.stop, frail.stop]),
     torch.cat([robust.observed, frail.observed]),
@@ -575,7 +619,8 @@ pd.DataFrame(
 # It is right again. Censoring has to be independent of the event *given what the model sees*, and no loss can check
 # that for you.
 #
-# Back to the [chapter](../explainer/01-hazard-to-likelihood.md), where the recap links each claim to its test.
+# Back to the [chapter](../explainer/01-hazard-to-likelihood.md), where the recap links each claim to its test, or on to
+# [chapter 2](../explainer/02-per-visit-bce.md), where the same rows meet the classifier that you may have at hand.
 #
 # ## Numbers that the chapter quotes
 #
@@ -589,7 +634,6 @@ by_interval = {
     "event_probability": event_probability(logits),
     "ada_cost": costs,
     "ben_hazard": hazards[1, :2],
-    "four_hazards": four_hazards,
     "high_hazard": high_hazards,
 }
 for name, values in by_interval.items():
@@ -625,15 +669,19 @@ for name, value in by_counting.items():
     fact("estimate_" + name.replace(" ", "_"), value)
 fact("too_high_by", by_counting["censored row dropped"] / truth - 1)
 fact("too_low_by", 1 - by_counting["event row counted twice"] / truth)
+fact("se_of_log_odds", se)
+fact("se_of_log_odds_finer", se_finer)
+fact("se_smaller_by", 1 - se_finer / se)
+fact("se_smaller_by_with_patients", 1 - 10**-0.5)
 
 # %%
 fact("largest_truth", truths[-1])
 fact("largest_estimate_twice", curves["row twice"].iloc[-1])
 fact("dropped_with_1_visit", by_length["row dropped"][1])
 fact("dropped_with_20_visits", by_length["row dropped"][20])
-fact(
-    "credited_half_way", estimate_with(torch.where(lost_half_way, 0.5, 1.0))
-)
+shares = torch.where(lost_half_way, 0.5, 1.0)
+loss_with_shares = partial(hazard_nll, censored_exposure=shares)
+fact("credited_half_way", best_constant_hazard(loss_with_shares, cut))
 fact("pooled_survival", estimated)
 fact("true_survival", true)
 fact("robust_hazard", robust_hazard)

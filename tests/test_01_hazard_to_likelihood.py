@@ -207,6 +207,27 @@ def test_event_row_twice_never_estimates_above_one_half():
     assert slope(likelihood.count_event_row_twice, everyone_at_once, 0.5) == pytest.approx(0, abs=1e-12)
 
 
+def test_ten_times_the_rows_are_not_ten_times_the_patients():
+    """Of one logit shared by all rows: the standard error is one over the square root of the loss's curvature."""
+    outcome = cohort(0.1, 5, 0.1, patients=20_000)
+    events, rows, _ = counts(outcome)
+
+    def standard_error(finer: int, patients: int) -> float:
+        hazard = events / (rows * finer)
+        return float((patients * rows * finer * hazard * (1 - hazard)) ** -0.5)
+
+    logit = torch.logit(torch.tensor(events / rows, dtype=torch.float64)).requires_grad_()
+    everywhere = logit.expand(len(outcome), int(outcome.stop.max()))
+    (once,) = torch.autograd.grad(
+        hazard_nll(everywhere, outcome.stop, outcome.observed, reduction="sum"), logit, create_graph=True
+    )
+    (curvature,) = torch.autograd.grad(once, logit)
+    assert standard_error(1, 1) == pytest.approx(float(curvature) ** -0.5)
+    assert standard_error(1, 1) == pytest.approx((1 / events + 1 / (rows - events)) ** 0.5)
+    assert standard_error(10, 1) / standard_error(1, 1) == pytest.approx(0.953, abs=0.005)
+    assert standard_error(1, 10) / standard_error(1, 1) == pytest.approx(10**-0.5)
+
+
 def test_half_the_credit_suits_those_lost_half_way():
     half, visits = 1 - 0.8**0.5, 5
     halves = draw_outcome(torch.full((200_000, 2 * visits), half, dtype=torch.float64), dropout=0.1, seed=8)
@@ -265,5 +286,9 @@ def test_every_figure_on_the_page_is_drawn_by_the_notebook():
 def test_guess_and_exercise_cells_come_empty_and_each_exercise_has_a_solution():
     notebook = NOTEBOOK.read_text(encoding="utf-8")
     assert set(re.findall(r"^guess = (.*)$", notebook, re.MULTILINE)) == {"None"}
-    exercises = re.findall(r'^# %% tags=\["exercise"\]\n\w+ = (\w+)', notebook, re.MULTILINE)
-    assert exercises == ["None"] * notebook.count('tags=["solution"]') == ["None"] * 2
+    pairs = re.findall(r'^# %% tags=\["(exercise|solution)"\]', notebook, re.MULTILINE)
+    assert pairs == ["exercise", "solution"] * 2
+    assert re.findall(r"^\w+ = None  # your code here$", notebook, re.MULTILINE) == [
+        "ben_nll = None  # your code here",
+        "credited = None  # your code here",
+    ]
