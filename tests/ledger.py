@@ -61,6 +61,7 @@ SOURCES = {
     "lstm baseline": ("the document on the LSTM baseline", NOTES + "dev/models/lstm_baseline_explained.md"),
     "losses code": ("the code of the losses", NOTES + "src/ehrsequencing/models/losses.py"),
     "lstm code": ("the code of the survival LSTM", NOTES + "src/ehrsequencing/models/survival_lstm.py"),
+    "training code": ("the training script", NOTES + "examples/survival_analysis/train_lstm.py"),
     "cf-ensemble": (
         "the code of the ensemble losses",
         "https://github.com/pleiadian53/cf-ensemble/blob/main/src/cfensemble/objectives/losses.py",
