@@ -28,12 +28,13 @@ class Built:
     project: Path
     site: Path
     notebooks: subprocess.CompletedProcess[str]
+    claims: subprocess.CompletedProcess[str]
     build: subprocess.CompletedProcess[str]
 
 
 @functools.cache
 def built() -> Built:
-    """Runs every notebook and builds the site, the first time that a test asks."""
+    """Runs every notebook, tries every claim and builds the site, the first time that a test asks."""
     if not (ROOT / "node_modules").exists():
         if os.environ.get("CI") == "true":
             pytest.fail("node_modules is missing; `make setup` installs it")
@@ -41,9 +42,10 @@ def built() -> Built:
     folder = Path(tempfile.mkdtemp(prefix="visitwise-"))
     atexit.register(shutil.rmtree, folder, ignore_errors=True)
     project = copy_project(ROOT, folder / "project", without=("notebooks",))
-    executor = project / "explainer" / "_build" / "notebooks.py"
-    ran = run([sys.executable, str(executor), "--fresh"], project)
-    return Built(project, folder / "site", ran, build_site(project, folder / "site"))
+    programs = project / "explainer" / "_build"
+    ran = run([sys.executable, str(programs / "notebooks.py"), "--fresh"], project)
+    tried = run([sys.executable, str(programs / "ledger.py"), "--fresh"], project)
+    return Built(project, folder / "site", ran, tried, build_site(project, folder / "site"))
 
 
 def copy_project(source: Path, target: Path, without: tuple[str, ...] = ()) -> Path:

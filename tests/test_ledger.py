@@ -236,6 +236,12 @@ def shown(page) -> list[str]:  # type: ignore[no-untyped-def]
     )
 
 
+def test_every_claim_is_tried_when_the_site_is_built() -> None:
+    assert built().claims.returncode == 0, built().claims.stderr
+    rows = json.loads((built().project / "build" / "claims.json").read_text(encoding="utf-8"))["rows"]
+    assert {row["id"]: row["test"] for row in rows} == {claim.id: test for claim, test in tried()}
+
+
 @pytest.mark.browser
 def test_the_page_shows_every_claim_and_what_its_trial_computed(page) -> None:  # type: ignore[no-untyped-def]
     claims = {claim.id: (claim, test) for claim, test in tried()}

@@ -7,9 +7,10 @@ const STYLE = `
     border-radius: 4px; background: var(--vw-panel, #f6f7f9); color: var(--vw-ink, #1b1f24); }
   fieldset { border: 0; margin: 0; padding: 0; min-width: 0; }
   legend { padding: 0; font-weight: 600; }
-  label { display: inline-flex; gap: .4em; align-items: center; min-height: 32px; margin-right: 1.2em; }
+  label { display: inline-flex; flex-wrap: wrap; gap: .4em; align-items: center; min-height: 32px;
+    margin-right: 1.2em; max-width: 100%; }
   select { font: inherit; color: inherit; background: var(--vw-page, #fff); border: 1px solid currentColor;
-    border-radius: 4px; min-height: 32px; max-width: 100%; }
+    border-radius: 4px; min-height: 32px; min-width: 0; max-width: 100%; }
   input { accent-color: var(--vw-survival, #1166cc); }
   input:focus-visible, select:focus-visible { outline: 3px solid var(--vw-survival, #1166cc); outline-offset: 2px; }
   p { margin: .6em 0 0; }
