@@ -26,13 +26,13 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ROOT_IS_FINE := $(shell [ "$$(id -u)" != 0 ] || echo --allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help site build test lab check bench clean lock setup python port
+.PHONY: help site build test lab check exercises accept bench clean lock setup python port
 
 help: ## Show this text
 	@echo "Visitwise: discrete-time survival analysis on visit sequences."
 	@echo "Each command sets up what it needs in .venv and node_modules; the second time that takes no time."
 	@echo
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-7s %s\n", $$1, $$2 }'
+	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /|/' | awk -F'|' '{ printf "  make %-9s %s\n", $$1, $$2 }'
 	@echo
 	@echo "  make site PORT=8001        where port 8000 is taken"
 	@echo "  make test TESTS=tests/test_functional.py   one file; TESTS takes any pytest arguments"
@@ -40,11 +40,13 @@ help: ## Show this text
 
 site: port $(INSTALLED) $(PACKAGES) ## Run the notebooks, then show the site on 127.0.0.1:8000; saved files appear at once
 	$(PY) $(BUILD)/notebooks.py
+	$(PY) $(BUILD)/ledger.py
 	@echo "Visitwise will be at http://127.0.0.1:$(PORT)/ (stop with Ctrl-C)"
 	$(PY) -m mkdocs serve --strict --dev-addr 127.0.0.1:$(PORT)
 
 build: $(INSTALLED) $(PACKAGES) ## Run the notebooks that changed, then write the site into site/
 	$(PY) $(BUILD)/notebooks.py
+	$(PY) $(BUILD)/ledger.py
 	$(PY) -m mkdocs build --strict
 	@echo "The site is in site/; it works under any address."
 
@@ -54,14 +56,23 @@ test: $(INSTALLED) $(PACKAGES) ## Run all tests; those in a browser too, if ther
 lab: $(INSTALLED) ## Open the notebooks in JupyterLab; LAB= passes options on, such as LAB=--no-browser
 	JUPYTER_CONFIG_PATH=$(CURDIR)/.jupyter $(BIN)/jupyter lab --notebook-dir=notebooks $(ROOT_IS_FINE) $(LAB)
 
-check: $(INSTALLED) ## Lint, formatting and types
+check: $(INSTALLED) ## Lint, formatting, types, and whether each exercise is made from its solution
+	$(PY) $(BUILD)/exercises.py --check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+exercises: $(INSTALLED) ## Write the exercise of each solution into the notebooks
+	$(PY) $(BUILD)/exercises.py
+
+accept: $(INSTALLED) ## Keep what the notebooks print now as what they have to print (read it first: git diff tests/outputs)
+	$(PY) $(BUILD)/notebooks.py
+	$(PY) -m tests.accepted
+
 bench: $(INSTALLED) ## Measure the speed of training, and what it costs in fit (some minutes)
 	$(PY) -m tests.benchmarks.training_speed
 	$(PY) -m tests.benchmarks.price_of_buckets
+	$(PY) -m tests.benchmarks.packing
 
 clean: ## Remove what the commands made, except .venv and node_modules
 	rm -rf site build dist explainer/notebooks .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache

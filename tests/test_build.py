@@ -82,6 +82,15 @@ def test_quoted_number_becomes_text_that_names_its_notebook() -> None:
     assert ">1,364</span>" in text
 
 
+def test_quoted_number_may_be_a_code_span_and_bold() -> None:
+    known = {"eps": facts.Fact(1e-7, "02_z")}
+    text = facts.quote("[`1e-7`](fact:eps), **[1e-7](fact:eps)**", known, pytest.fail)
+    assert ">`1e-7`</span>" in text
+    assert ">1e-7</span>**" in text
+    assert not facts.agrees("`1e-6`", 1e-7)
+    assert not facts.agrees("`1.0e-7`", 1.06e-7)
+
+
 def test_unknown_name_and_other_number_are_reported_with_both_values() -> None:
     problems: list[str] = []
     facts.quote("[0.685](fact:nothing) and [0.686](fact:nll)", FACTS, problems.append)
@@ -316,10 +325,10 @@ def test_strict_build_fails_and_names_page_and_problem(tmp_path: Path) -> None:
     project = copy_project(built().project, tmp_path / "project")
     (project / "explainer" / "bad.md").write_text(
         "# Bad\n\n[0.5](fact:absent_fact)\n\n[shipped code](source:visitwise.functional.absent)\n\n"
-        "$\\absent$\n\n[there](absent.md)\n"
+        "$\\absent$\n\n[there](absent.md)\n\nIt is 0.25, see [4](as-is:page).\n"
     )
     (project / "notebooks" / "bad.py").write_text("# %%\n1\n")
-    figure = code("figure", shown({"image/png": "AAAA"}))
+    figure = code("show(figure, alt='It is 0.75.')", shown({"image/png": "AAAA"}))
     clash = published(*next(iter(_first_fact(built().project)))) if _first_fact(built().project) else {"cells": []}
     for cell in clash["cells"]:
         cell["outputs"][0]["data"][facts.FACT_MIME]["value"] += 1
@@ -333,6 +342,9 @@ def test_strict_build_fails_and_names_page_and_problem(tmp_path: Path) -> None:
         "explainer/bad.md: `source:visitwise.functional.absent` names nothing that is defined there",
         r"explainer/bad.md: the formula `\absent` cannot be set",
         "'bad.md' contains a link 'absent.md'",
+        "explainer/bad.md: `0.25` is typed and not checked, in the line `It is 0.25, see [4](as-is:page).`",
+        "explainer/bad.md: `[4](as-is:page)` is of no kind that may stand as it is",
+        "notebooks/bad.py: `0.75` is typed in the alt text `It is 0.75.`",
         "notebooks/bad.py: cell 1: a figure without alt text",
         "the fact `",
     ):

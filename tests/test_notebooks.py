@@ -1,6 +1,8 @@
 """Every notebook runs from a clean kernel, and the program that runs them does so when it must and only then."""
 
 import json
+import os
+import re
 import sys
 from pathlib import Path
 
@@ -34,6 +36,26 @@ def test_notebook_runs_to_its_end_from_a_clean_kernel(name: str) -> None:
     assert cells
     assert [cell["execution_count"] for cell in cells] == list(range(1, len(cells) + 1))
     assert not [output for cell in cells for output in cell["outputs"] if output["output_type"] == "error"]
+
+
+@pytest.fixture(scope="module")
+def earlier() -> Path:
+    """The project's own executed notebooks. In CI each is run, unless it was; elsewhere what is out of date is not."""
+    if os.environ.get("CI") == "true":
+        done = run([sys.executable, str(BUILD / "notebooks.py")], ROOT)
+        assert done.returncode == 0, done.stderr
+    return ROOT / "explainer" / "notebooks"
+
+
+@pytest.mark.parametrize("name", NOTEBOOKS)
+def test_two_fresh_runs_of_a_notebook_give_the_same_bytes(name: str, earlier: Path) -> None:
+    import notebooks
+
+    if notebooks.is_stale(ROOT / "notebooks" / f"{name}.py"):
+        pytest.skip("it has not been run in this folder since something changed; `make build` runs it")
+    again = built().project / "explainer" / "notebooks" / f"{name}.ipynb"
+    assert again.exists(), built().notebooks.stderr
+    assert again.read_bytes() == (earlier / f"{name}.ipynb").read_bytes()
 
 
 @pytest.fixture
@@ -72,6 +94,19 @@ def test_unchanged_notebook_is_not_run_again_and_a_fresh_run_gives_the_same_byte
     assert execute(project, "--fresh")[0] == 0
     assert output_of(project).stat().st_mtime_ns > written
     assert output_of(project).read_bytes() == first
+
+
+def test_seconds_of_each_run_are_told_and_a_limit_counts_only_where_it_is_asked_for(project: Path) -> None:
+    source = project / "notebooks" / "tiny.py"
+    source.write_text("# %%\n1\n")
+    status, said = execute(project)
+    assert status == 0
+    assert re.search(r"^tiny: \d+ s$", said, re.MULTILINE)
+    assert execute(project, "--fresh", "--limit")[0] == 0
+    status, said = execute(project, "--fresh", "--limit", "0.001")
+    assert status == 1
+    assert re.search(r"^tiny: \d+ s, more than the 0.001 s it may take$", said, re.MULTILINE)
+    assert execute(project, "--limit", "0.001") == (0, "")
 
 
 @pytest.mark.parametrize("changed", ["notebooks/tiny.py", "src/visitwise/module.py", "requirements.lock"])

@@ -1,7 +1,8 @@
 """Numbers in prose: written where they are read, and checked against what a notebook computed.
 
 `[0.685](fact:censored_nll)` becomes the text `0.685`, if the number that a notebook published under that name rounds to
-it at the digits written. `[28.3%](fact:name)` reads the literal as a percentage, `[1,364](fact:name)` with thousands.
+it at the digits written. `[28.3%](fact:name)` reads the literal as a percentage, `[1,364](fact:name)` with thousands,
+``[`1e-7`](fact:name)`` as a code span. Code that holds a whole such link is left alone.
 """
 
 import html
@@ -11,8 +12,10 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
+import links
+
 FACT_MIME = "application/vnd.visitwise.fact+json"
-LINK = re.compile(r"\[([^\]\[]+)\]\(fact:([^)\s]*)\)")
+LINK = r"\[(?P<literal>[^\]\[]+)\]\(fact:(?P<name>[^)\s]*)\)"
 Report = Callable[[str], None]
 
 
@@ -39,7 +42,7 @@ def quote(markdown: str, facts: dict[str, Fact], report: Report) -> str:
     """The Markdown with each quoted number as text; an unknown name or another number is reported."""
 
     def replace(match: re.Match[str]) -> str:
-        literal, name = match[1], match[2]
+        literal, name = match["literal"], match["name"]
         if name not in facts:
             report(f"`{match[0]}` quotes a fact that no notebook publishes")
             return literal
@@ -49,7 +52,7 @@ def quote(markdown: str, facts: dict[str, Fact], report: Report) -> str:
         title = html.escape(f"Computed in the notebook {fact.notebook} as {name}")
         return f'<span class="fact" title="{title}">{literal}</span>'
 
-    return LINK.sub(replace, markdown)
+    return links.sub_outside_code(LINK, replace, markdown)
 
 
 def agrees(literal: str, value: float) -> bool:

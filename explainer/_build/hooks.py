@@ -4,6 +4,7 @@ Each problem is a warning that names the page; the site is built with `--strict`
 Every job has its own module beside this one, so that moving to another generator means rewriting this file alone.
 """
 
+import html
 import json
 import logging
 import re
@@ -11,23 +12,35 @@ from pathlib import Path
 from typing import Any
 
 import commands
+import downloads
 import facts
 import formulas
 import links
 import notebooks
 import pages
+import rebuild
 import sources
 import stamp
+import stray
+from jinja2 import Environment
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
+
+import benchmarks
+import ledger
+
+RESULTS = "tests/benchmarks/results"
 
 log = logging.getLogger("mkdocs.hooks.visitwise")
 typesetter = formulas.Typesetter()
 executed: dict[str, dict[str, Any]] = {}
 known: dict[str, facts.Fact] = {}
 pictures: dict[str, str] = {}
+claims: list[ledger.Row] = []
+places: dict[str, downloads.Place] = {}
+memory = rebuild.Memory()
 serving = False
 
 
@@ -37,19 +50,24 @@ def on_startup(command: str, dirty: bool) -> None:
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    """Every page says what its numbers were computed with."""
+    """Every page says what its numbers were computed with; the site's own words state none."""
+    stray.check(config.site_description or "", lambda problem: log.warning("mkdocs.yml, site_description: %s", problem))
     config.copyright = f"Numbers computed with {stamp.versions()}{stamp.commit(_root(config))}."
     return config
 
 
 def on_pre_build(config: MkDocsConfig) -> None:
     root = _root(config)
-    if serving:  # a saved notebook is run before it is shown
+    out_of_date = notebooks.stale(root)
+    if serving:
+        memory.begin(config)
+    if serving and out_of_date:  # a saved notebook is run before it is shown
         try:
-            notebooks.run(notebooks.stale(root), root)
+            notebooks.run(out_of_date, root)
         except notebooks.NotebookError as problem:
             log.error("%s", problem)
-    for source in notebooks.stale(root):
+        out_of_date = notebooks.stale(root)
+    for source in out_of_date:
         log.warning("notebooks/%s has not been run since it, or what it uses, changed: run `make build`", source.name)
     executed.clear()
     for source in notebooks.sources(root):
@@ -59,8 +77,15 @@ def on_pre_build(config: MkDocsConfig) -> None:
     by_name = [(Path(uri).stem, notebook) for uri, notebook in executed.items()]
     known.clear()
     known.update(facts.published(by_name, log.warning))
+    known.update(benchmarks.published(root / RESULTS, log.warning))
     pictures.clear()
     pictures.update(pages.figures(by_name, log.warning))
+    if ledger.is_stale(root):  # trying all of them takes too long for a saved file
+        log.log(
+            logging.INFO if serving else logging.WARNING,
+            "the claims have not been tried since they, or what they use, changed: run `make build`",
+        )
+    claims[:] = ledger.rows_of(root)
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -80,6 +105,8 @@ def on_pre_page(page: Page, config: MkDocsConfig, files: Files) -> Page:
     """After mkdocs-jupyter: its own rendering, which inlines half a megabyte of styles a page, gives way to MkDocs'."""
     if page.file.src_uri in executed:
         vars(page).pop("render", None)
+    if serving:
+        memory.keep_rendering(page)
     host = (config.repo_url or "").rstrip("/")
     page.edit_url = f"{host}/edit/main/{_name(page.file.src_uri)}" if host else None
     return page
@@ -95,19 +122,35 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     def prose(text: str) -> str:
         for item in links.crowded_lists(text):
             report(f"an empty line is missing before the list that begins `{item.strip()}`")
-        return links.outside_code(text, lambda part: links.relink(facts.quote(part, known, report), uri, root, report))
+        stray.check(text, report)
+        text = stray.unmark(facts.quote(text, known, report), report)
+        return links.outside_code(text, lambda part: links.relink(part, uri, root, report))
 
+    for name in ("title", "description"):
+        stray.check(str(page.meta.get(name, "")), report)
     if uri in executed:
+        stray.check_alt_texts(pages.code(executed[uri]), report)
         text = pages.to_markdown(executed[uri], report, prose)
         return re.sub(r"^(# .*\n)", rf"\1\n{_download(uri)}\n", text, count=1)
     if uri.endswith(".md"):
         text = sources.show(pages.foldable(prose(markdown)), root / "src", report)
+        text = benchmarks.show(text, root / RESULTS, report)
+        text = ledger.show(text, claims, ledger.titles(root), report)
         return commands.show(text, report)
     return markdown
 
 
-def on_page_content(html: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    return links.to_repository(html, config.repo_url or "")
+def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
+    return links.to_repository(content, config.repo_url or "")
+
+
+def on_env(env: Environment, config: MkDocsConfig, files: Files) -> None:
+    """Every page is read by now: where it is and what it is called, for the links of the files to download."""
+    places.clear()
+    for file in files.documentation_pages():
+        if file.page:
+            heading = next((html.unescape(item.title) for item in file.page.toc), str(file.page.title))
+            places[file.src_uri] = downloads.Place(file.src_uri, file.url, heading)
 
 
 @event_priority(-100)
@@ -128,6 +171,16 @@ def on_post_template(output_content: str, template_name: str, config: MkDocsConf
     return _accessible(output_content) if template_name.endswith(".html") else output_content
 
 
+def on_post_build(config: MkDocsConfig) -> None:
+    """Beside each notebook's page, the files that it offers."""
+    site = downloads.Site(config.site_url or "", config.repo_url or "", tuple(places.values()))
+    for place in places.values():
+        if place.uri in executed:
+            text = Path(config.docs_dir, place.uri).read_text(encoding="utf-8")
+            for name, offered in downloads.files(text, Path(place.uri).stem, site).items():
+                Path(config.site_dir, place.address, name).write_text(offered, encoding="utf-8")
+
+
 def on_shutdown() -> None:
     typesetter.close()
 
@@ -139,8 +192,10 @@ def _accessible(page: str) -> str:
 
 
 def _download(uri: str) -> str:
-    name = Path(uri).name
-    return f'<p class="vw-download"><a href="{name}" download>Download this notebook, with its outputs</a></p>\n'
+    name = Path(uri).stem
+    whole = f'<a href="{name}.ipynb" download>with solutions and outputs</a>'
+    empty = f'<a href="{name}-exercises.ipynb" download>with the exercises alone</a>'
+    return f'<p class="vw-download">Download this notebook {whole} or {empty}.</p>\n'
 
 
 def _name(uri: str) -> str:

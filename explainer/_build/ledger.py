@@ -99,6 +99,15 @@ def rows_of(root: Path = ROOT) -> list[Row]:
     return json.loads(output.read_text(encoding="utf-8"))["rows"] if output.exists() else []
 
 
+def titles(root: Path = ROOT) -> dict[str, str]:
+    """Each chapter's heading by the name of its page, such as `06-packing`."""
+    headings = {}
+    for page in (root / "explainer").glob("[0-9][0-9]-*.md"):
+        first = re.search(r"^# (.+)$", page.read_text(encoding="utf-8"), re.MULTILINE)
+        headings[page.stem] = f"Chapter {int(page.name[:2])}: {first[1] if first else page.stem}"
+    return headings
+
+
 def show(markdown: str, rows: Sequence[Row], titles: dict[str, str], report: Report) -> str:
     """The Markdown with the rows, or their count, where they are asked for.
 

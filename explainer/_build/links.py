@@ -13,7 +13,9 @@ from pathlib import Path
 
 Report = Callable[[str], None]
 CODE = re.compile(
-    r"^( *)(`{3,}|~{3,})[^\n]*\n.*?^\1\2[^\n]*$|(?<!`)(`+)(?!`).+?(?<!`)\3(?!`)", re.MULTILINE | re.DOTALL
+    r"^(?P<indent> *)(?P<fence>`{3,}|~{3,})[^\n]*\n.*?^(?P=indent)(?P=fence)[^\n]*$"
+    r"|(?<!`)(?P<span>`+)(?!`).+?(?<!`)(?P=span)(?!`)",
+    re.MULTILINE | re.DOTALL,
 )
 TARGET = re.compile(r"\]\((?![a-z]+:|/|#)([^)\s#]+)(#[^)\s]*)?\)")
 ITEM = re.compile(r" {0,3}(?:[-*+]|\d+\.) ")
@@ -27,6 +29,12 @@ def outside_code(markdown: str, change: Callable[[str], str]) -> str:
         parts += [change(markdown[end : match.start()]), match[0]]
         end = match.end()
     return "".join([*parts, change(markdown[end:])])
+
+
+def sub_outside_code(pattern: str, change: Callable[[re.Match[str]], str], markdown: str) -> str:
+    """The Markdown with each match changed that no code holds; a match may itself hold code, as in `` [`1`](x) ``."""
+    either = re.compile(f"(?:{pattern})|(?P<code>{CODE.pattern})", CODE.flags)
+    return either.sub(lambda match: match[0] if match["code"] else change(match), markdown)
 
 
 def crowded_lists(markdown: str) -> list[str]:

@@ -4,6 +4,7 @@
     python explainer/_build/notebooks.py NN_slug    run this one, if it changed
     python explainer/_build/notebooks.py --fresh    run all of them
     python explainer/_build/notebooks.py --check    run none; list what is out of date, exit 1 if anything is
+    python explainer/_build/notebooks.py --limit    exit 1 if one that ran took longer than a minute
 
 A notebook is out of date when it, any file of the package, `requirements.lock` or this program changed since it ran.
 Two runs give the same bytes. A notebook that fails leaves its earlier output in place and stops the build.
@@ -17,6 +18,7 @@ import os
 import re
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -24,6 +26,7 @@ from typing import Any
 ROOT = Path(__file__).resolve().parents[2]
 AT_A_TIME = 2
 SECONDS_A_CELL = 600
+SECONDS_A_NOTEBOOK = 60
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 PROGRESS_BAR = re.compile(r"[^\n]*\r|[^\n]*\d+%\|[^\n]*\|[^\n]*(?:\n|$)")
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
@@ -43,37 +46,54 @@ def output_of(source: Path, root: Path = ROOT) -> Path:
 
 def key_of(source: Path, root: Path = ROOT) -> str:
     """What the outputs of a notebook depend on, as one hash."""
-    package = (p for p in (root / "src" / "visitwise").rglob("*") if p.is_file() and "__pycache__" not in p.parts)
-    digest = hashlib.sha256()
-    for path in [source, *sorted(package), root / "requirements.lock"]:
-        name, content = path.relative_to(root).as_posix(), path.read_bytes()
-        digest.update(f"{name}\0{len(content)}\0".encode() + content)
-    digest.update(Path(__file__).read_bytes())
-    return digest.hexdigest()
+    return _key(source, _key_of_all(root))
 
 
 def is_stale(source: Path, root: Path = ROOT) -> bool:
-    output = output_of(source, root)
-    if not output.exists():
-        return True
-    notebook = json.loads(output.read_text(encoding="utf-8"))
-    return bool(notebook["metadata"].get("visitwise", {}).get("key") != key_of(source, root))
+    return _is_stale(source, root, _key_of_all(root))
 
 
 def stale(root: Path = ROOT) -> list[Path]:
     """The notebooks whose output is missing or older than what it depends on."""
-    return [source for source in sources(root) if is_stale(source, root)]
+    shared = _key_of_all(root)
+    return [source for source in sources(root) if _is_stale(source, root, shared)]
 
 
-def run(chosen: Sequence[Path], root: Path = ROOT) -> None:
+def _key_of_all(root: Path) -> str:
+    """What the outputs of every notebook depend on: the package, the lock and this program."""
+    package = (p for p in (root / "src" / "visitwise").rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    digest = hashlib.sha256(Path(__file__).read_bytes())
+    for path in [*sorted(package), root / "requirements.lock"]:
+        name, content = path.relative_to(root).as_posix(), path.read_bytes()
+        digest.update(f"{name}\0{len(content)}\0".encode() + content)
+    return digest.hexdigest()
+
+
+def _key(source: Path, shared: str) -> str:
+    return hashlib.sha256(f"{source.name}\0{shared}\0".encode() + source.read_bytes()).hexdigest()
+
+
+def _is_stale(source: Path, root: Path, shared: str) -> bool:
+    output = output_of(source, root)
+    if not output.exists():
+        return True
+    notebook = json.loads(output.read_text(encoding="utf-8"))
+    return bool(notebook["metadata"].get("visitwise", {}).get("key") != _key(source, shared))
+
+
+def run(chosen: Sequence[Path], root: Path = ROOT) -> dict[str, float]:
     """Run the notebooks, a few at a time, each in a kernel of its own.
+
+    Returns:
+        How many seconds each took, from the start of its kernel to the end, on a clock on the wall.
 
     Raises:
         NotebookError: naming each notebook that failed and the cell it failed at; the others are written.
     """
-    problems = asyncio.run(_run_all(chosen, root))
+    seconds, problems = asyncio.run(_run_all(chosen, root))
     if problems:
         raise NotebookError("\n\n".join(problems))
+    return seconds
 
 
 def forget_removed(root: Path = ROOT) -> None:
@@ -84,24 +104,27 @@ def forget_removed(root: Path = ROOT) -> None:
             output.unlink()
 
 
-async def _run_all(chosen: Sequence[Path], root: Path) -> list[str]:
+async def _run_all(chosen: Sequence[Path], root: Path) -> tuple[dict[str, float], list[str]]:
     from tqdm import tqdm  # what only a run needs is imported by a run: most calls find nothing to do
 
     turn = asyncio.Semaphore(AT_A_TIME)
-    problems = []
+    seconds: dict[str, float] = {}
+    problems: list[str] = []
     with tqdm(total=len(chosen), desc="Running the notebooks", unit="notebook", disable=not chosen) as bar:
 
         async def one(source: Path) -> None:
             async with turn:
+                began = time.perf_counter()
                 try:
                     await _run_one(source, root)
+                    seconds[source.stem] = time.perf_counter() - began
                 except NotebookError as problem:
                     problems.append(str(problem))
                 bar.set_postfix_str(source.stem)
                 bar.update()
 
         await asyncio.gather(*map(one, chosen))
-    return problems
+    return seconds, problems
 
 
 async def _run_one(source: Path, root: Path) -> None:
@@ -195,6 +218,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description="Run the notebooks whose outputs are out of date.")
     parser.add_argument("--fresh", action="store_true", help="run all of them")
     parser.add_argument("--check", action="store_true", help="run none; list what is out of date, exit 1 if any is")
+    parser.add_argument(
+        "--limit",
+        type=float,
+        nargs="?",
+        const=SECONDS_A_NOTEBOOK,
+        metavar="SECONDS",
+        help=f"exit 1 if a notebook that ran took longer; {SECONDS_A_NOTEBOOK} seconds if no number is given",
+    )
     parser.add_argument("names", nargs="*", help="such as 01_hazard_to_likelihood; none for all")
     parser.add_argument("--root", type=Path, default=ROOT, help="the project's folder")
     options = parser.parse_args(arguments)
@@ -206,11 +237,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("\n".join(f"out of date: notebooks/{source.name}" for source in chosen) or "all notebooks are up to date")
         return 1 if chosen else 0
     try:
-        run(chosen, root)
+        seconds = run(chosen, root)
     except NotebookError as problem:
         print(f"\n{problem}", file=sys.stderr)
         return 1
-    return 0
+    for name, taken in sorted(seconds.items()):
+        late = options.limit is not None and taken > options.limit
+        print(f"{name}: {taken:.0f} s{f', more than the {options.limit:g} s it may take' if late else ''}")
+    return int(options.limit is not None and any(taken > options.limit for taken in seconds.values()))
 
 
 if __name__ == "__main__":

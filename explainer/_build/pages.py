@@ -33,6 +33,11 @@ def to_markdown(notebook: Notebook, report: Report, prose: Callable[[str], str] 
     return "\n\n".join(parts) + "\n"
 
 
+def code(notebook: Notebook) -> list[str]:
+    """The code of each code cell."""
+    return [_text(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
+
+
 def fill(page: str, notebook: Notebook, report: Report) -> str:
     """The page's HTML with each slot filled by its cell's outputs."""
 
