@@ -22,7 +22,7 @@ import string
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pytest
 
@@ -91,8 +91,12 @@ class Claim:
             raise ValueError(f"a claim's id is {self.id!r}; expected a family and a number, such as D5")
         if any(name not in SOURCES for name in self.sources):
             raise ValueError(f"claim {self.id} comes from {self.source!r}; expected one of {sorted(SOURCES)}")
+        if self.verdict not in get_args(Verdict):
+            raise ValueError(f"claim {self.id} has the verdict {self.verdict!r}; expected one of {get_args(Verdict)}")
         if typed := NUMBER.findall("".join(literal for literal, *_ in string.Formatter().parse(self.shows))):
             raise ValueError(f"claim {self.id} shows the typed number {typed[0]!r}; pass it to `evidence`")
+        if typed := NUMBER.findall(self.teaches):
+            raise ValueError(f"claim {self.id} teaches the typed number {typed[0]!r}; have `shows` say it")
         if not self.names:
             raise ValueError(f"claim {self.id} shows no number; expected a {{name}} that `evidence` is given")
 
@@ -133,7 +137,8 @@ def evidence(request: pytest.FixtureRequest) -> Iterator[Evidence]:
         told.update(numbers)
 
     yield tell
-    if request.node.rep_call.failed:
+    called = getattr(request.node, "rep_call", None)  # none where another fixture could not be set up
+    if called is None or called.failed:
         return
     if set(told) != tried.names:
         pytest.fail(f"claim {tried.id} shows {sorted(tried.names)}, and the test computed {sorted(told)}")
@@ -161,7 +166,7 @@ class Ledger:
         self.rows: list[dict[str, str]] = []
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        if report.when == "teardown" and report.passed:
+        if report.when == "teardown":
             self.rows += [value for name, value in report.user_properties if name == "claim"]
 
     def pytest_sessionfinish(self, exitstatus: int) -> None:

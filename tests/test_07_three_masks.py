@@ -10,6 +10,8 @@ import torch
 from pycox.models.loss import nll_logistic_hazard
 from torch import nn
 
+from visitwise import check
+from visitwise.check import masks
 from visitwise.cohort import Cohort, Outcome
 from visitwise.functional import hazard_nll
 from visitwise.model import SurvivalRNN
@@ -224,6 +226,18 @@ def test_a_model_without_masks_passes_a_test_of_shapes_and_fails_the_one_of_batc
     assert change_in_company(careless, records, last) > 1e-3
     assert change_in_company(network(seed=seed, packed=True, **NO_MASKS), records, last) > 1e-3
     assert change_in_company(careful, records, last) < 1e-12
+
+
+def test_the_model_of_exercise_1_tells_each_mistake_from_the_right_answer():
+    assert "as_careless = TextbookLSTM(7, 4, 5, seed=6, **no_masks)" in NOTEBOOK.read_text(encoding="utf-8")
+    model = network(seed=6, **NO_MASKS)
+    truth = change_in_company(model, RECORDS, 1)
+    wrong = check.values(masks.COMPANY, model(*collate([BEN]))[0], model(*collate(RECORDS)))
+    assert check.near(truth, truth, mistakes=wrong, tolerance=0.00002).right
+    for sentence, value in wrong.items():
+        answer = check.near(value, truth, mistakes=wrong, tolerance=0.00002)
+        assert not answer.right
+        assert sentence in str(answer)
 
 
 def test_no_mask_keeps_the_padding_from_a_pass_that_begins_in_it():

@@ -168,6 +168,11 @@ def test_a_loss_that_prefers_no_hazard_is_refused() -> None:
         best_constant_hazard(lambda *_: torch.tensor(1.0), nothing_left)
 
 
+def test_a_loss_for_each_patient_is_no_loss_to_make_small() -> None:
+    with pytest.raises(ValueError, match=r"the loss has shape \[2\]; expected one number"):
+        best_constant_hazard(partial(hazard_nll, reduction="none"), outcome_of([3, 2], [True, False]))
+
+
 def test_an_empty_outcome_has_no_best_hazard() -> None:
     empty = Outcome.of(torch.zeros(0, dtype=torch.long), torch.zeros(0, dtype=torch.bool))
     with pytest.raises(ValueError, match="there is no patient to find a hazard for"):

@@ -66,6 +66,13 @@ def test_an_unknown_record_is_reported(folder: Path, name: str) -> None:
     assert problems == [f"`bench:{name}` names no record of a benchmark"]
 
 
+def test_a_record_of_another_folder_is_unknown(folder: Path) -> None:
+    problems: list[str] = []
+    (folder / "inner").mkdir()
+    assert benchmarks.show("[a table](bench:../made_up)", folder / "inner", problems.append) == ""
+    assert problems == ["`bench:../made_up` names no record of a benchmark"]
+
+
 def test_a_record_in_the_middle_of_a_sentence_is_reported(folder: Path) -> None:
     problems: list[str] = []
     benchmarks.show("See [a table](bench:made_up).", folder, problems.append)

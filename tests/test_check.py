@@ -114,6 +114,7 @@ def test_a_tolerance_decides_what_is_near():
 def test_a_count_is_shown_in_full():
     assert check.near(34_124, 34_123).text == "34,124 is not it: too high by 1."
     assert check.near(34_123, 34_123).text == "Right: 34,123."
+    assert check.near(-34_124, -34_123).text == "-34,124 is not it: too low by 1."
 
 
 @pytest.mark.parametrize("truth", [math.inf, -math.inf, math.nan])

@@ -3,6 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -169,6 +170,27 @@ def test_supervision_stays_finite_and_keeps_teaching_where_the_vote_is_sure_and_
         assert factors.grad.item() == 1
 
 
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_half_precision_is_widened_before_anything_is_added_up(dtype):
+    ratings, confidence = torch.full((10, 10_000), 0.75, dtype=dtype), torch.ones(10, 10_000, dtype=dtype)
+    x, y = torch.full((1, 10), 0.5, dtype=dtype), torch.full((1, 10_000), 0.5, dtype=dtype)
+    rebuilt = reconstruction_loss(ratings, x, y, confidence)
+    assert rebuilt.dtype == torch.float32
+    assert rebuilt.item() == 0.25
+    labels, labelled = torch.ones(10_000, dtype=dtype), torch.ones(10_000, dtype=torch.bool)
+    supervised = supervised_loss(x, y, labels, labelled, lambda ratings: ratings.sum(0), "sum")
+    assert supervised.dtype == torch.float32
+    assert supervised.item() == pytest.approx(10_000 * math.log1p(math.exp(-2.5)), rel=1e-5)
+
+
+@pytest.mark.usefixtures("unchecked")
+@pytest.mark.parametrize("dtype", [torch.float32, torch.int64, torch.bool])
+def test_labels_may_be_of_another_type_than_the_factors(dtype):
+    labels = LABELS.nan_to_num(0)
+    known = (CLASSIFIERS, PATIENTS, labels.to(dtype), LABELLED, vote)
+    assert torch.equal(supervised_loss(*known), supervised_loss(*KNOWN, vote))
+
+
 # -------------------------------------------------------------------------------------------------- what rho weighs
 
 
@@ -283,6 +305,8 @@ def test_a_vote_begins_as_the_average_and_equals_its_function():
     assert torch.equal(VOTE(ratings), weighted_vote(ratings, VOTE.weight, VOTE.bias))
     linear = nn.functional.linear(ratings.T, VOTE.weight[None], VOTE.bias[None])[:, 0]
     torch.testing.assert_close(VOTE(ratings), linear)
+    four = torch.tensor([[0.9], [0.6], [0.3], [0.2]])
+    torch.testing.assert_close(WeightedVote(4)(four), four.mean(0))
 
 
 def test_modules_show_their_settings():
@@ -329,6 +353,10 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
         lambda: reconstruction_loss(RATINGS, CLASSIFIERS, PATIENTS, changed(CONFIDENCE, (0, 0), NAN)),
         "confidence at [0, 0] is nan; expected a finite number, 0 or more",
     ),
+    "confidence infinite": (
+        lambda: reconstruction_loss(RATINGS, CLASSIFIERS, PATIENTS, changed(CONFIDENCE, (1, 2), math.inf)),
+        "confidence at [1, 2] is inf; expected a finite number, 0 or more",
+    ),
     "no confidence at all": (
         lambda: reconstruction_loss(RATINGS, CLASSIFIERS, PATIENTS, 0 * CONFIDENCE),
         "confidence is 0 for every rating; expected one above 0 at least",
@@ -336,6 +364,10 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "a rating NaN that counts": (
         lambda: reconstruction_loss(RATINGS, CLASSIFIERS, PATIENTS, changed(CONFIDENCE, (1, 1), 1.0)),
         "the rating at [1, 1] is nan and its confidence above 0; expected a finite number",
+    ),
+    "a rating infinite that counts": (
+        lambda: reconstruction_loss(changed(RATINGS, (0, 2), math.inf), CLASSIFIERS, PATIENTS, CONFIDENCE),
+        "the rating at [0, 2] is inf and its confidence above 0; expected a finite number",
     ),
     "a factor NaN": (
         lambda: reconstruction_loss(RATINGS, X_BAD, PATIENTS, CONFIDENCE),
@@ -350,6 +382,10 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
         "ridge is -0.1; expected a finite number, 0 or more",
     ),
     "ridge NaN": (lambda: reconstruction_loss(*TABLE, ridge=NAN), "ridge is nan; expected a finite number, 0 or more"),
+    "ridge infinite": (
+        lambda: reconstruction_loss(*TABLE, ridge=math.inf),
+        "ridge is inf; expected a finite number, 0 or more",
+    ),
     "no reduction": (
         lambda: reconstruction_loss(*TABLE, reduction="none"),
         "reduction is 'none'; expected 'mean' or 'sum'",
@@ -376,7 +412,11 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "label above 1": (
         lambda: supervised_loss(CLASSIFIERS, PATIENTS, 2 * LABELS, LABELLED, vote),
-        "the label of the patient at index 0 is 2.0; expected a number from 0 to 1",
+        "the label of the patient at index 0 is 2; expected a number from 0 to 1",
+    ),
+    "label below 0": (
+        lambda: supervised_loss(CLASSIFIERS, PATIENTS, LABELS - 0.25, LABELLED, vote),
+        "the label of the patient at index 1 is -0.25; expected a number from 0 to 1",
     ),
     "label NaN": (
         lambda: supervised_loss(CLASSIFIERS, PATIENTS, LABELS, LABELLED | True, vote),
@@ -386,6 +426,10 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
         lambda: combined_loss(*ALL, vote, rho=1.5),
         "rho is 1.5; expected a number from 0 (labels alone) to 1 (ratings alone)",
     ),
+    "rho below 0": (
+        lambda: combined_loss(*ALL, vote, rho=-0.5),
+        "rho is -0.5; expected a number from 0 (labels alone) to 1 (ratings alone)",
+    ),
     "rho NaN": (
         lambda: CombinedLoss(vote, rho=NAN)(*ALL),
         "rho is nan; expected a number from 0 (labels alone) to 1 (ratings alone)",
@@ -394,18 +438,38 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
         lambda: supervised_loss(*KNOWN, lambda ratings: ratings.sum(1)[:1]),
         "the aggregator gave shape [1]; expected [2], one logit a patient",
     ),
-    "aggregator ends in a sigmoid": (
-        lambda: supervised_loss(CLASSIFIERS.clone().requires_grad_(), *KNOWN[1:], lambda r: torch.sigmoid(r.sum(0))),
-        "the aggregator ends in a sigmoid or softmax; expected the logits that went into it",
+    "aggregator forgets to return": (
+        lambda: supervised_loss(*KNOWN, lambda ratings: None),
+        "the aggregator gave NoneType; expected a tensor, one logit a patient",
     ),
+    **{
+        f"aggregator ends in a {name}": (
+            partial(supervised_loss, CLASSIFIERS.clone().requires_grad_(), *KNOWN[1:], ends),
+            "the aggregator ends in a sigmoid or softmax; expected the logits that went into it",
+        )
+        for name, ends in {
+            "sigmoid": lambda ratings: torch.sigmoid(ratings.sum(0)),
+            "softmax": lambda ratings: torch.softmax(ratings.sum(0), 0),
+            "sigmoid whose values are moved": lambda ratings: torch.sigmoid(ratings.sum(0, keepdim=True)).squeeze(0),
+        }.items()
+    },
     "aggregator returns NaN": (
         lambda: supervised_loss(*KNOWN, lambda ratings: ratings.sum(0) * torch.tensor([1.0, NAN])),
         "the aggregator gave nan for labelled patient 1; expected a finite number",
+    ),
+    "aggregator returns infinity": (
+        lambda: supervised_loss(*KNOWN, lambda ratings: ratings.sum(0) / torch.tensor([0.0, 1.0])),
+        "the aggregator gave inf for labelled patient 0; expected a finite number",
     ),
     "a vote for other classifiers": (
         lambda: WeightedVote(3)(torch.ones(2, 4)),
         "ratings have shape [2, 4] and weight [3]; expected [2], one for each classifier",
     ),
+    "a vote with a bias for each patient": (
+        lambda: weighted_vote(torch.ones(2, 4), torch.ones(2), torch.ones(4)),
+        "bias has shape [4]; expected one number",
+    ),
+    "a vote of nobody": (lambda: WeightedVote(0), "classifiers is 0; expected 1 or more"),
 }
 
 

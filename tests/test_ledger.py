@@ -10,7 +10,7 @@ import pytest
 
 from tests.browser import served
 from tests.built import ROOT, built
-from tests.ledger import SOURCES, Claim
+from tests.ledger import SOURCES, Claim, Ledger
 
 pytest_plugins = ["pytester"]
 
@@ -69,6 +69,8 @@ def test_a_claim_leads_to_a_page_that_teaches_it() -> None:
         ({"shows": "They differ by at most {bound}, which is below 0.5."}, "claim D5 shows the typed number"),
         ({"shows": "They differ in {share} of all, or 30 %."}, "claim D5 shows the typed number"),
         ({"shows": "They do not differ."}, "claim D5 shows no number"),
+        ({"teaches": "Padding costs 0.5."}, "claim D5 teaches the typed number '0.5'"),
+        ({"verdict": "MAYBE"}, "claim D5 has the verdict 'MAYBE'"),
     ],
 )
 def test_a_claim_that_types_a_number_or_names_no_source_is_refused(changed: dict[str, str], said: str) -> None:
@@ -78,6 +80,18 @@ def test_a_claim_that_types_a_number_or_names_no_source_is_refused(changed: dict
 
 def test_every_source_that_is_not_ours_has_an_address() -> None:
     assert [name for name, (_, url) in SOURCES.items() if not url.startswith("https://")] == ["visitwise"]
+
+
+def test_a_claim_needs_the_numbers_that_its_sentence_looks_into() -> None:
+    claim = Claim(**GOOD | {"shows": "From {pair[0]} to {pair[1]:.1f}, then {result.loss:.0e}."})
+    assert claim.names == {"pair", "result"}
+
+
+def test_rows_stand_in_the_order_of_their_numbers(tmp_path: Path) -> None:
+    ledger = Ledger(tmp_path / "new" / "rows.json")
+    ledger.rows = [{"id": name} for name in ("D10", "E1", "D5", "A12", "D9", "A2")]
+    ledger.pytest_sessionfinish(exitstatus=0)
+    assert [row["id"] for row in json.loads(ledger.path.read_text())] == ["A2", "A12", "D5", "D9", "D10", "E1"]
 
 
 TRIAL = """
@@ -171,7 +185,7 @@ def test_a_wrong_request_or_an_unknown_chapter_is_reported() -> None:
 @pytest.fixture
 def project(tmp_path: Path) -> Path:
     """A project of one claim."""
-    for folder in ("src/visitwise", "tests/claims", "tests/benchmarks/results"):
+    for folder in ("src/visitwise/check", "tests/claims", "tests/benchmarks/results"):
         (tmp_path / folder).mkdir(parents=True)
     (tmp_path / "tests" / "ledger.py").write_text((ROOT / "tests" / "ledger.py").read_text())
     (tmp_path / "tests" / "__init__.py").touch()
@@ -180,6 +194,7 @@ def project(tmp_path: Path) -> Path:
     (tmp_path / "tests" / "claims" / "test_06.py").write_text(TRIAL % "evidence(bound=1.26)")
     (tmp_path / "tests" / "benchmarks" / "results" / "speed.json").write_text("{}")
     (tmp_path / "src" / "visitwise" / "module.py").write_text("VALUE = 1\n")
+    (tmp_path / "src" / "visitwise" / "check" / "inner.py").write_text("VALUE = 2\n")
     (tmp_path / "requirements.lock").write_text("numpy==1.0\n")
     (tmp_path / "pytest.ini").write_text("[pytest]\npythonpath = .\n")
     return tmp_path
@@ -194,6 +209,7 @@ def test_claims_are_tried_when_something_changed_and_only_then(project: Path) ->
     assert not ledger.is_stale(project)
     for changed in (
         "src/visitwise/module.py",
+        "src/visitwise/check/inner.py",
         "tests/claims/test_06.py",
         "tests/ledger.py",
         "tests/benchmarks/results/speed.json",
@@ -212,6 +228,9 @@ def test_a_failing_trial_is_named_and_the_earlier_rows_stay(project: Path, capsy
     ledger.run(project)
     (project / "tests" / "claims" / "test_06.py").write_text(TRIAL % "assert 1 + 1 == 3")
     assert ledger.main(["--root", str(project), "--check"]) == 1
+    told = capsys.readouterr()
+    assert told.out == "out of date: the claims ledger\n"
+    assert not told.err  # nothing was tried
     assert ledger.main(["--root", str(project)]) == 1
     assert "test_packing_does_not_help" in capsys.readouterr().err
     assert ledger.rows_of(project)[0]["shows"] == "Off by 1.3."

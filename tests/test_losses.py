@@ -152,6 +152,14 @@ def test_gradient_of_the_total_is_the_weighted_sum_of_gradients() -> None:
             "the loss of task 'stroke' has shape [3]; expected one number",
         ),
         (
+            lambda: multi_task_loss(LOSSES, {**WEIGHTS, "stroke": torch.ones(3)}),
+            "the weight of task 'stroke' has shape [3]; expected one number",
+        ),
+        (
+            lambda: multi_task_loss(LOSSES, {**WEIGHTS, "stroke": math.inf}),
+            "the weight of task 'stroke' is inf; expected a number, 0 or more",
+        ),
+        (
             lambda: multi_task_loss(LOSSES, {**WEIGHTS, "stroke": -1.0}),
             "the weight of task 'stroke' is -1; expected a number, 0 or more",
         ),
@@ -175,6 +183,14 @@ def test_gradient_of_the_total_is_the_weighted_sum_of_gradients() -> None:
         (
             lambda: MultiTaskLoss({"keys": HazardNLL()}),
             "a task is named 'keys'; expected a word without dots that names nothing in a module",
+        ),
+        (
+            lambda: two_tasks()({**both(), "stroke": torch.ones(4, 2)}),
+            "the task 'stroke' is given a tensor of shape [4, 2]; expected a tuple of what its loss is called with",
+        ),
+        (
+            lambda: MultiTaskLoss({"": HazardNLL()}),
+            "a task is named ''; expected a word without dots that names nothing in a module",
         ),
         (
             lambda: MultiTaskLoss({"a.b": HazardNLL()}),
@@ -211,6 +227,25 @@ def test_a_negative_loss_may_have_a_fixed_weight() -> None:
     assert MultiTaskLoss({"gain": Negative()}, {"gain": 0.5})({"gain": (torch.tensor(2.0),)}).item() == -1
 
 
+def test_a_loss_of_nothing_may_have_a_learned_weight() -> None:
+    """A batch that is fitted exactly does not stop a training run."""
+    loss = MultiTaskLoss({"a": Itself(), "b": Itself()}, learnable=True)
+    assert loss({"a": (torch.tensor(0.0),), "b": (torch.tensor(3.0),)}).item() == 3
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_a_loss_or_a_weight_with_an_axis_of_one_counts_as_a_number() -> None:
+    total = multi_task_loss({**LOSSES, "stroke": torch.tensor([1.5])}, {**WEIGHTS, "readmission": torch.tensor([0.25])})
+    assert total.shape == ()
+    assert total.item() == 2.5
+
+
+def test_a_weight_that_is_a_tensor_gets_its_gradient() -> None:
+    weight = torch.tensor(0.25, requires_grad=True)
+    multi_task_loss(LOSSES, {"stroke": 1.0, "readmission": weight}).backward()
+    assert weight.grad.item() == 4.0
+
+
 def test_fixed_weights_are_buffers_saved_moved_and_not_trained() -> None:
     loss = two_tasks()
     assert {name: value.item() for name, value in loss.state_dict().items()} == {
@@ -232,6 +267,14 @@ def test_a_saved_weight_cannot_land_on_another_task() -> None:
     assert {name: weight.item() for name, weight in swapped.weights().items()} == {"readmission": 5.0, "stroke": 3.0}
     with pytest.raises(RuntimeError, match="weight_pain"):
         MultiTaskLoss({"stroke": HazardNLL(), "pain": HazardNLL()}).load_state_dict(saved)
+
+
+@pytest.mark.parametrize("learnable", [False, True])
+def test_tasks_stand_in_the_order_of_the_losses_whichever_way_the_weights_are_named(learnable: bool) -> None:
+    """An optimiser's saved state knows parameters by their place alone."""
+    one, other = two_tasks(WEIGHTS, learnable), two_tasks(dict(reversed(WEIGHTS.items())), learnable)
+    assert list(one.state_dict()) == list(other.state_dict())
+    assert list(other.weights()) == ["stroke", "readmission"]
 
 
 def test_buffers_of_the_losses_it_holds_are_saved_too() -> None:

@@ -89,7 +89,9 @@ def test_site_works_in_any_folder(pages: dict[str, Page]) -> None:
 
 
 def test_every_module_has_a_reference_page(pages: dict[str, Page]) -> None:
-    modules = {path.stem for path in (ROOT / "src" / "visitwise").glob("*.py") if not path.stem.startswith("_")}
+    package = ROOT / "src" / "visitwise"
+    modules = {path.stem for path in package.glob("*.py") if not path.stem.startswith("_")}
+    modules |= {path.parent.name for path in package.glob("*/__init__.py")}
     documented = {url.split("/")[2] for url in pages if re.fullmatch(r"/reference/\w+/", url)}
     assert documented == modules
 
@@ -103,6 +105,13 @@ def test_notebook_page_carries_no_stylesheet_of_jupyter_and_offers_the_executed_
         assert f'<a href="{source.stem}.ipynb" download>' in page
         notebook = json.loads((folder / f"{source.stem}.ipynb").read_text())
         assert any(cell.get("outputs") for cell in notebook["cells"])
+
+
+def test_every_chapters_mistakes_are_in_the_reference(site: Path) -> None:
+    page = (site / "reference" / "check" / "index.html").read_text(encoding="utf-8")
+    chapters = [path.stem for path in (ROOT / "src" / "visitwise" / "check").glob("*.py") if path.stem != "__init__"]
+    assert len(chapters) == 7
+    assert [name for name in chapters if f'id="visitwise.check.{name}"' not in page] == []
 
 
 def test_every_page_says_what_its_numbers_were_computed_with(site: Path) -> None:

@@ -2,6 +2,7 @@
 
 import itertools
 import math
+import warnings
 
 import numpy as np
 import pytest
@@ -62,6 +63,15 @@ def test_collate_fills_the_box_that_visits_give_as_their_padded_view(seed: int):
         assert torch.equal(ours, theirs.to(ours.dtype))
 
 
+def test_a_box_has_one_cell_a_visit_at_least_where_nobody_has_a_code():
+    visits = Visits.from_lists([[[], []], [[]]], day=[[0, 1], [0]])
+    for ours, theirs in zip(collate([[[], []], [[]]]), visits.padded(), strict=True):
+        assert torch.equal(ours, theirs.to(ours.dtype))
+    for pooling in ("mean", "max", "attention"):
+        vectors = double(pooling=pooling, guard_empty=True).visit_vectors(*collate([[[], []], [[]]])[:2])
+        assert vectors.eq(0).all()
+
+
 @pytest.mark.parametrize("seed", range(3))
 @pytest.mark.parametrize("packed", [False, True])
 def test_the_textbook_model_is_the_packages_own_on_the_same_weights(seed: int, packed: bool):
@@ -108,6 +118,22 @@ def test_clamp_and_log_goes_flat_where_the_packages_loss_does_not():
     assert torch.autograd.grad(hazard_nll(logits, *event), logits)[0].item() == pytest.approx(-1)
 
 
+def test_clamp_and_log_clamps_at_both_ends():
+    one_row = torch.tensor([[0.0], [1.0], [1e-9], [1 - 1e-9]], dtype=torch.float64)
+    observed = torch.tensor([True, False, True, False])
+    for eps in (1e-7, 1e-3):
+        cost = clamp_and_log_nll(one_row, torch.ones(4, dtype=torch.long), observed, eps=eps)
+        assert cost.item() == pytest.approx(-math.log(eps), rel=1e-8)
+
+
+def test_the_loss_mask_takes_the_row_of_an_event_out_as_well_as_rows_survived():
+    hazard = torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64)
+    made = torch.tensor([[True, True, False]])
+    for observed in (True, False):
+        cost = clamp_and_log_nll(hazard, torch.tensor([3]), torch.tensor([observed]), made)
+        assert cost.item() == pytest.approx(-math.log(0.9 * 0.8))
+
+
 def test_packed_is_padded_at_every_visit_made():
     for seed in range(4):
         batch = collate(random_records(seed))
@@ -139,6 +165,8 @@ def test_worlds_share_their_weights_but_for_the_padding():
     assert usual["embedding.weight"][0].eq(0).all()
     assert no_index["embedding.weight"][0].ne(0).all()
     assert torch.equal(usual["embedding.weight"][1:], no_index["embedding.weight"][1:])
+    other_index = double(padding_idx=2).state_dict()["embedding.weight"]
+    assert other_index.eq(0).all(1).nonzero().tolist() == [[2]]
     attending = double(pooling="attention").state_dict()
     for name in usual.keys() - {"embedding.weight"}:
         assert torch.equal(usual[name], no_index[name])
@@ -175,6 +203,13 @@ def test_the_hazard_mask_writes_zeros_where_no_visit_is_and_touches_nothing_else
     assert torch.equal(masked[visit_mask], plain[visit_mask])
     assert masked[~visit_mask].eq(0).all()
     assert plain[~visit_mask].gt(0).all()
+
+
+def test_the_hazard_mask_is_a_product_which_does_not_hide_a_nan():
+    box = collate(RECORDS)
+    hazard = double(pooling="attention")(*box)
+    assert hazard[~box[2]].isnan().all()
+    assert double(pooling="attention", guard_empty=True)(*box)[~box[2]].eq(0).all()
 
 
 def test_the_other_poolings_are_what_a_loop_over_the_codes_gives():
@@ -233,6 +268,32 @@ def test_guarded_weights_hand_back_slopes_that_are_numbers():
         assert scores.grad[1].eq(0).all()
 
 
+def test_guarded_weights_have_no_nan_on_the_way_back_for_anomaly_detection_to_stop_at():
+    mask = torch.tensor([[True, True, False], [False, False, False]])
+    scores = torch.zeros(2, 3, dtype=torch.float64, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # torch tells that detection is on
+        with torch.autograd.set_detect_anomaly(True):
+            weights_of_codes(scores, mask, guard_empty=True)[0, 0].backward()
+            with pytest.raises(RuntimeError, match="SoftmaxBackward0' returned nan"):
+                weights_of_codes(scores, mask)[0, 0].backward()
+
+
+def test_scores_of_the_padding_may_be_anything():
+    mask = torch.tensor([[True, True, False], [False, False, False]])
+    for guard, filling in itertools.product((True, False), (math.nan, math.inf, 1e30)):
+        scores = torch.tensor([[1.0, 2.0, filling], [filling] * 3], requires_grad=True)
+        weights = weights_of_codes(scores, mask, guard_empty=guard)
+        assert weights[0, 1].item() == pytest.approx(1 / (1 + math.exp(-1)))
+        weights[0, 1].backward()
+        assert scores.grad.isfinite().all()
+
+
+def test_a_score_that_is_not_a_number_is_not_hidden_by_the_guard():
+    scores, mask = torch.tensor([[1.0, math.nan]]), torch.tensor([[True, True]])
+    assert weights_of_codes(scores, mask, guard_empty=True).isnan().all()
+
+
 # ------------------------------------------------------------------------------------------------- sixteen ways
 
 
@@ -273,6 +334,14 @@ def test_change_in_company_is_zero_for_a_right_model_and_not_for_one_without_mas
         assert change_in_company(double(seed=seed), records, patient) < 1e-12
     assert change_in_company(careless, records, len(records) - 1) > 1e-3
     assert change_in_company(careless, records[:1], 0) == 0
+
+
+def test_change_in_company_is_the_largest_of_all_visits():
+    records = random_records(1)
+    careless = double(seed=1, mask_code_sum=False, mask_code_count=False, mask_hazard=False)
+    moved = (careless(*collate(records))[1, :4] - careless(*collate(records[1:2]))[0]).abs()
+    assert moved.argmax() == 2  # neither the first nor the last, where a slip would find it by luck
+    assert change_in_company(careless, records, 1) == moved[2].item()
 
 
 def test_an_infinite_loss_is_not_hidden_by_the_clamp_if_it_is_taken_away():

@@ -45,7 +45,7 @@ def best_constant_hazard(loss: Loss, outcome: Outcome) -> float:
 
     Raises:
         ValueError: There is no patient, a patient enters later or is credited with a part of the last row, the loss is
-            not a number, or it is the same for every hazard.
+            not one finite number, or it is the same for every hazard.
 
     Examples:
         >>> from visitwise.functional import hazard_nll
@@ -62,8 +62,10 @@ def best_constant_hazard(loss: Loss, outcome: Outcome) -> float:
     width = int(outcome.stop.max())
 
     def slope(at: float) -> float:
-        logit = torch.tensor(at, dtype=torch.float64, requires_grad=True)
+        logit = torch.tensor(at, dtype=torch.float64, device=outcome.stop.device, requires_grad=True)
         value = loss(logit.expand(len(outcome), width), outcome.stop, outcome.observed)
+        if value.numel() != 1:
+            raise ValueError(f"the loss has shape {list(value.shape)}; expected one number, a mean or a sum")
         if not bool(value.isfinite()):
             raise ValueError(f"the loss is {value.item()} where every hazard is {torch.sigmoid(logit).item():g}")
         return float(torch.autograd.grad(value, logit)[0]) if value.requires_grad else 0.0

@@ -14,10 +14,9 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-Reduction = Literal["mean", "sum", "none"]
+from visitwise._checks import ends_in_sigmoid, refuse, widen
 
-# Steps of autograd that only rearrange: behind them, a probability is still a probability.
-MOVES_VALUES = ("Squeeze", "Unsqueeze", "Select", "Slice", "View", "UnsafeView", "IndexBackward", "IndexCopy", "ToCopy")
+Reduction = Literal["mean", "sum", "none"]
 
 
 # ------------------------------------------------------------------------------ hazard, survival, event probability
@@ -32,7 +31,7 @@ def hazard(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*batc
         >>> hazard(torch.tensor([0.0, -2.1972246]))
         tensor([0.5000, 0.1000])
     """
-    return torch.sigmoid(_widen(hazard_logits))
+    return torch.sigmoid(widen(hazard_logits))
 
 
 def log_survival(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*batch visit"]:
@@ -44,7 +43,7 @@ def log_survival(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Tensor, 
         >>> log_survival(logits_from_hazard(torch.tensor([0.1, 0.2, 0.3])))
         tensor([-0.1054, -0.3285, -0.6852])
     """
-    return -_survived_nll(_widen(hazard_logits)).cumsum(-1)
+    return -_survived_nll(widen(hazard_logits)).cumsum(-1)
 
 
 def survival(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*batch visit"]:
@@ -68,7 +67,7 @@ def event_probability(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Ten
         >>> event_probability(logits_from_hazard(torch.tensor([0.1, 0.2, 0.3])))
         tensor([0.1000, 0.1800, 0.2160])
     """
-    hazard_logits = _widen(hazard_logits)
+    hazard_logits = widen(hazard_logits)
     # Moved by one visit, not subtracted: after a hazard of 1 the difference of two infinities would be NaN.
     survived = log_survival(hazard_logits)[..., :-1]
     log_survival_before = torch.cat([torch.zeros_like(hazard_logits[..., :1]), survived], -1)
@@ -99,7 +98,7 @@ def logits_from_hazard(hazard: Float[Tensor, "*batch visit"]) -> Float[Tensor, "
         tensor([ 0.0000, -2.1972])
     """
     _check_probability(hazard, "hazard")
-    return torch.logit(_widen(hazard))
+    return torch.logit(widen(hazard))
 
 
 def logits_from_survival(survival: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*batch visit"]:
@@ -115,9 +114,9 @@ def logits_from_survival(survival: Float[Tensor, "*batch visit"]) -> Float[Tenso
         tensor([0.1000, 0.2000, 0.3000])
     """
     _check_probability(survival, "survival")
-    survival = _widen(survival)
+    survival = widen(survival)
     survival_before = torch.cat([torch.ones_like(survival[..., :1]), survival[..., :-1]], -1)
-    _refuse(survival > survival_before, survival, "survival at index {where} is {value:g}, above the value before it")
+    refuse(survival > survival_before, survival, "survival at index {where} is {value:g}, above the value before it")
     return (survival_before - survival).log() - survival.log()
 
 
@@ -136,11 +135,11 @@ def logits_from_event_probability(
         tensor([0.1000, 0.2000, 0.3000])
     """
     _check_probability(event_probability, "event probability")
-    event_probability = _widen(event_probability)
+    event_probability = widen(event_probability)
     survival = 1 - event_probability.cumsum(-1)
     rounding = event_probability.shape[-1] * torch.finfo(event_probability.dtype).eps
     message = "event probabilities up to index {where} leave {value:g} for survival; they may sum to 1 at most"
-    _refuse(survival < -rounding, survival, message)
+    refuse(survival < -rounding, survival, message)
     return event_probability.log() - survival.clamp(min=0).log()
 
 
@@ -158,9 +157,9 @@ def logits_from_cumulative_hazard(
         >>> hazard(logits_from_cumulative_hazard(torch.tensor([0.1053605, 0.3285041])))
         tensor([0.1000, 0.2000])
     """
-    step = _widen(cumulative_hazard).diff(dim=-1, prepend=torch.zeros_like(_widen(cumulative_hazard)[..., :1]))
+    step = widen(cumulative_hazard).diff(dim=-1, prepend=torch.zeros_like(widen(cumulative_hazard)[..., :1]))
     message = "cumulative hazard changes by {value:g} at index {where}; it starts at 0 and never falls"
-    _refuse(~(step >= 0), step, message)
+    refuse(~(step >= 0), step, message)
     # log(exp(d) - 1) without overflow for large steps: d + log(1 - exp(-d)).
     return step + (-torch.expm1(-step)).log()
 
@@ -214,7 +213,7 @@ def hazard_nll(
     start = torch.zeros_like(stop) if start is None else start
     _check_logits(hazard_logits)
     _check_outcome(hazard_logits.shape[:-1], hazard_logits.shape[-1], stop, observed, start)
-    hazard_logits = _widen(hazard_logits)
+    hazard_logits = widen(hazard_logits)
 
     visit = torch.arange(hazard_logits.shape[-1], device=hazard_logits.device)
     from_start = visit >= start[..., None]
@@ -260,7 +259,7 @@ def hazard_nll_flat(
     _check_offsets(offsets, hazard_logits.shape[0])
     length = offsets.diff()
     _check_outcome(length.shape, length, stop, observed, start)
-    hazard_logits = _widen(hazard_logits)
+    hazard_logits = widen(hazard_logits)
 
     patient = torch.repeat_interleave(length)
     visit = torch.arange(hazard_logits.shape[0], device=hazard_logits.device) - offsets[:-1][patient]
@@ -277,7 +276,7 @@ def _last_row_nll(last: Tensor, observed: Tensor, censored_exposure: float | Ten
     exposure = torch.as_tensor(censored_exposure, dtype=last.dtype, device=last.device)
     if exposure.shape not in ((), last.shape):
         raise ValueError(f"censored_exposure has shape {_sizes(exposure)}; expected a number or {_sizes(last)}")
-    _refuse(~((exposure >= 0) & (exposure <= 1)), exposure, "censored_exposure is {value:g}{at}; expected 0 to 1")
+    refuse(~((exposure >= 0) & (exposure <= 1)), exposure, "censored_exposure is {value:g}{at}; expected 0 to 1")
     # An event costs `softplus(-z)`; `softplus(z) - z` would round away the small loss of a right and sure prediction.
     return torch.where(observed, _survived_nll(-last), exposure * _survived_nll(last))
 
@@ -342,36 +341,19 @@ def person_period(
 # ----------------------------------------------------------------------------------------------------------- checks
 
 
-def _widen(values: Tensor) -> Tensor:
-    return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
-
-
 def _sizes(values: Tensor) -> list[int]:
     return list(values.shape)
 
 
-def _refuse(wrong: Tensor, values: Tensor, message: str, limits: Tensor | None = None) -> None:
-    """Raise `message` for the first wrong entry: `{value}`, `{limit}`, and index as `{where}` or in words as `{at}`."""
-    if bool(wrong.any()):
-        index = tuple(int(i) for i in wrong.nonzero()[0])
-        where = index[0] if len(index) == 1 else list(index)
-        at = f" for the patient at index {where}" if index else ""
-        limit = limits[index].item() if limits is not None else None
-        raise ValueError(message.format(value=values[index].item(), where=where, at=at, limit=limit))
-
-
 def _check_probability(values: Tensor, name: str) -> None:
     message = name + " at index {where} is {value:g}; expected a probability from 0 to 1 (were logits passed?)"
-    _refuse(~((values >= 0) & (values <= 1)), values, message)
+    refuse(~((values >= 0) & (values <= 1)), values, message)
 
 
 def _check_logits(hazard_logits: Tensor) -> None:
     if not hazard_logits.is_floating_point():
         raise ValueError(f"hazard_logits has dtype {hazard_logits.dtype}; expected a floating point type")
-    made_by = hazard_logits.grad_fn
-    while made_by is not None and made_by.name().startswith(MOVES_VALUES):
-        made_by = next((before for before, _ in made_by.next_functions if before is not None), None)
-    if made_by is not None and made_by.name().startswith(("SigmoidBackward", "SoftmaxBackward")):
+    if ends_in_sigmoid(hazard_logits):
         raise ValueError("hazard_logits come straight from a sigmoid or softmax; pass the logits that went into it")
 
 
@@ -384,10 +366,10 @@ def _check_outcome(shape: torch.Size, width: int | Tensor, stop: Tensor, observe
             raise ValueError(f"{name} has dtype {values.dtype}; expected whole numbers")
     if observed.dtype != torch.bool:
         raise ValueError(f"observed has dtype {observed.dtype}; expected bool (True where the event was seen)")
-    _refuse(start < 0, start, "start is {value}{at}; expected 0 or more")
-    _refuse(stop <= start, stop, "stop is {value}{at}; expected at least one row after start, so above {limit}", start)
+    refuse(start < 0, start, "start is {value}{at}; expected 0 or more")
+    refuse(stop <= start, stop, "stop is {value}{at}; expected at least one row after start, so above {limit}", start)
     most = torch.as_tensor(width).expand_as(stop)
-    _refuse(stop > width, stop, "stop is {value}{at}, past the last visit; expected at most {limit}", most)
+    refuse(stop > width, stop, "stop is {value}{at}, past the last visit; expected at most {limit}", most)
 
 
 def _check_finite(hazard_logits: Tensor, counted: Tensor, flat: tuple[Tensor, Tensor] | None = None) -> None:
@@ -405,4 +387,4 @@ def _check_finite(hazard_logits: Tensor, counted: Tensor, flat: tuple[Tensor, Te
 def _check_offsets(offsets: Tensor, rows: int) -> None:
     if offsets.numel() == 0 or int(offsets[0]) != 0 or int(offsets[-1]) != rows:
         raise ValueError(f"offsets run from {offsets[:1].tolist()} to {offsets[-1:].tolist()}; expected 0 to {rows}")
-    _refuse(offsets.diff() < 0, offsets[1:], "offsets fall to {value}{at}; expected them never to fall")
+    refuse(offsets.diff() < 0, offsets[1:], "offsets fall to {value}{at}; expected them never to fall")

@@ -109,8 +109,8 @@ def multi_task_loss(
         weights: One number for each task, 0 or more, by the same names.
 
     Raises:
-        ValueError: There is no task, a name stands on one side alone, a loss is not one number, or a weight is
-            negative, NaN or infinite.
+        ValueError: There is no task, a name stands on one side alone, a loss or a weight is not one number, or a
+            weight is negative, NaN or infinite.
 
     Examples:
         >>> losses = {"stroke": torch.tensor(1.5), "readmission": torch.tensor(4.0)}
@@ -123,12 +123,13 @@ def multi_task_loss(
     """
     _check_names(weights, task_losses, "weights name")
     for name, loss in task_losses.items():
-        if loss.numel() != 1:
-            raise ValueError(f"the loss of task {name!r} has shape {list(loss.shape)}; expected one number")
+        for what, value in (("loss", loss), ("weight", weights[name])):
+            if isinstance(value, Tensor) and value.numel() != 1:
+                raise ValueError(f"the {what} of task {name!r} has shape {list(value.shape)}; expected one number")
         weight = _number(weights[name])
         if not 0 <= weight < math.inf:
             raise ValueError(f"the weight of task {name!r} is {weight:g}; expected a number, 0 or more")
-    return torch.stack([weights[name] * loss.reshape(()) for name, loss in task_losses.items()]).sum()
+    return torch.stack([(weights[name] * loss).reshape(()) for name, loss in task_losses.items()]).sum()
 
 
 class MultiTaskLoss(nn.Module):
@@ -137,7 +138,8 @@ class MultiTaskLoss(nn.Module):
     Weights that you fix are *buffers*: saved with the model, moved with it, never trained. With `learnable=True` each
     task has a *parameter* `s` instead, its weight is `exp(-s)`, and the total is `sum_task exp(-s) * loss + s`. Without
     the last term the weights would shrink to 0. The total is smallest at a weight of `1 / loss`: what is learned is the
-    scale of a loss, not how much its task matters. The optimiser has to be given `parameters()`.
+    scale of a loss, not how much its task matters. A loss that stays at 0 lets its weight grow without end. The
+    optimiser has to be given `parameters()`.
 
     Args:
         losses: One loss module for each task, by name. Each returns one number.
@@ -147,12 +149,13 @@ class MultiTaskLoss(nn.Module):
 
     Raises:
         ValueError: As in `multi_task_loss`; a task is named with a dot or like something that modules have, such as
-            `keys`; a weight to be learned begins at 0; or, when called, a loss is negative and its weight learned,
-            which would grow without end.
+            `keys`; a weight to be learned begins at 0; or, when called, a task is given a bare tensor in place of its
+            loss's arguments, or a loss is negative and its weight learned, which would grow without end.
 
     Source:
         Kendall, Gal and Cipolla (2018), Multi-task learning using uncertainty to weigh losses, CVPR, section 3.2, with
-        `s` the logarithm of their variance and without their factor of one half.
+        `s` the logarithm of their variance. This is twice their loss for regression. For classification they have
+        `exp(-s) * loss + s / 2`, whose weight settles at half of ours.
 
     Examples:
         >>> loss = MultiTaskLoss({"stroke": HazardNLL(), "pain": nn.MSELoss()}, weights={"stroke": 1.0, "pain": 0.5})
@@ -171,7 +174,8 @@ class MultiTaskLoss(nn.Module):
         _check_names(weights, losses, "weights name")
         self.learnable = learnable
         # One tensor for each name, so that a saved state cannot give one task the weight of another.
-        for name, weight in weights.items():
+        for name in losses:
+            weight = weights[name]
             if not name or "." in name or hasattr(nn.ModuleDict(), name):
                 raise ValueError(
                     f"a task is named {name!r}; expected a word without dots that names nothing in a module"
@@ -194,6 +198,7 @@ class MultiTaskLoss(nn.Module):
     def forward(self, arguments: Mapping[str, Sequence[Any]]) -> Float[Tensor, ""]:
         """The total, from what each task's loss is called with, by name."""
         _check_names(arguments, self.losses, "arguments name")
+        _check_arguments(arguments)
         task_losses = {name: loss(*arguments[name]) for name, loss in self.losses.items()}
         total = multi_task_loss(task_losses, self.weights())
         return total + self._sum_of_log_variances(task_losses) if self.learnable else total
@@ -213,6 +218,14 @@ class MultiTaskLoss(nn.Module):
 
 def _number(value: float | Tensor) -> float:
     return float(value.detach()) if isinstance(value, Tensor) else value
+
+
+def _check_arguments(arguments: Mapping[str, object]) -> None:
+    """Refuse a tensor where a tuple is meant: it would be taken apart, one argument for each of its rows."""
+    for name, given in arguments.items():
+        if isinstance(given, Tensor):
+            given_shape = f"the task {name!r} is given a tensor of shape {list(given.shape)}"
+            raise ValueError(f"{given_shape}; expected a tuple of what its loss is called with")
 
 
 def _check_names(given: Mapping[str, object], expected: Mapping[str, object] | nn.ModuleDict, who: str) -> None:

@@ -5,7 +5,6 @@ notebook published under that name is another one.
 """
 
 import io
-import json
 import math
 import re
 from typing import Any, SupportsFloat
@@ -99,8 +98,11 @@ def fact(name: str, value: SupportsFloat) -> None:
     """
     if not re.fullmatch(r"[a-z][a-z0-9_]*", name):
         raise ValueError(f"the name of a fact is {name!r}; expected small letters, digits and underscores")
-    # A loss still carries its gradient; the number is wanted, and torch warns of taking it as it is.
-    number = float(value.detach() if isinstance(value, torch.Tensor) else value)
+    try:
+        # A loss still carries its gradient; the number is wanted, and torch warns of taking it as it is.
+        number = float(value.detach() if isinstance(value, torch.Tensor) else value)
+    except (TypeError, ValueError, RuntimeError):
+        raise ValueError(f"the fact {name!r} is {value!r}; expected one number") from None
     if not math.isfinite(number):
         raise ValueError(f"the fact {name!r} is {number}; expected a finite number")
     record = _Fact(name, number)
@@ -120,8 +122,7 @@ class _Fact:
         return f"{self.name} = {self.value:.10g}"
 
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> dict[str, Any]:
-        record = {"name": self.name, "value": self.value}
-        return {"text/plain": repr(self), FACT_MIME: json.loads(json.dumps(record))}
+        return {"text/plain": repr(self), FACT_MIME: {"name": self.name, "value": self.value}}
 
 
 def _notebook_display() -> Any:

@@ -20,10 +20,11 @@ Pooling = Literal["mean", "max", "attention"]
 def collate(
     records: list[Record],
 ) -> tuple[Int[Tensor, "patient visit code"], Bool[Tensor, "patient visit code"], Bool[Tensor, "patient visit"]]:
-    """Codes in a box, and the masks of its codes and of its visits, filled cell by cell.
+    """Codes in a box, and the masks of its codes and of its visits, filled cell by cell. Nothing is checked.
 
     Args:
-        records: for each patient the visits, for each visit the numbers of its codes; 0 is the padding.
+        records: for each patient the visits, for each visit the numbers of its codes; 0 is the padding. A visit may
+            be without codes; then it, too, has one cell at least.
 
     Examples:
         >>> codes, code_mask, visit_mask = collate([[[3, 5], [4]], [[6]]])
@@ -38,7 +39,7 @@ def collate(
                 [ True, False]])
     """
     n_visits = max(len(visits) for visits in records)
-    n_codes = max(len(codes) for visits in records for codes in visits)
+    n_codes = max(1, *(len(codes) for visits in records for codes in visits))
     codes = torch.zeros(len(records), n_visits, n_codes, dtype=torch.long)
     code_mask = torch.zeros(len(records), n_visits, n_codes, dtype=torch.bool)
     visit_mask = torch.zeros(len(records), n_visits, dtype=torch.bool)
@@ -71,7 +72,11 @@ def weights_of_codes(
         tensor([[0.5000, 0.5000, 0.0000],
                 [0.0000, 0.0000, 0.0000]])
     """
-    weights = torch.softmax(scores.masked_fill(~code_mask, -torch.inf), -1)
+    scores = scores.masked_fill(~code_mask, -torch.inf)
+    if guard_empty:
+        # The NaN of an empty visit would not reach the scores, but anomaly detection would stop at it on the way back.
+        scores = scores.masked_fill(~code_mask.any(-1, keepdim=True), 0)
+    weights = torch.softmax(scores, -1)
     return torch.where(code_mask, weights, 0) if guard_empty else weights
 
 
@@ -193,7 +198,8 @@ def clamp_and_log_nll(
         stop: how many rows each patient has.
         observed: whether the last row ended in the event.
         visit_mask: rows to leave out of the sum, by multiplying with 0; None for none.
-        eps: probabilities are kept between this and one minus this; None leaves them as they are.
+        eps: probabilities are kept between this and one minus this; None leaves them as they are, and a hazard of
+            exactly 0 or 1 then makes the loss infinite or NaN.
 
     Examples:
         >>> hazard = torch.tensor([[0.1, 0.2, 0.3]], dtype=torch.float64)

@@ -5,6 +5,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from visitwise.check import Mistake
+from visitwise.textbook import weights_of_codes
 
 EPS = 1e-7  # where `visitwise.textbook.clamp_and_log_nll` keeps a hazard of 0
 
@@ -125,7 +126,7 @@ def unguarded(
     scores: Float[Tensor, "*visit code"], code_mask: Bool[Tensor, "*visit code"]
 ) -> Float[Tensor, "*visit code"]:
     """Minus infinity in the padding: right for every visit with a code, NaN for one without."""
-    return torch.softmax(scores.masked_fill(~code_mask, -torch.inf), -1)
+    return weights_of_codes(scores, code_mask)
 
 
 WEIGHTS = {
