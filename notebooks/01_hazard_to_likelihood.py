@@ -306,7 +306,7 @@ drawn = {
 pd.DataFrame({"count": drawn})
 
 # %% [markdown]
-# A **row** is one interval of one patient whose ending you know. The smallest model there is has a single hazard for all
+# A **row** is one interval of one patient, if you know how it ended. The smallest model there is has a single hazard for all
 # of them, and `best_constant_hazard` trains it: it finds the hazard that makes a loss smallest. Train it with the loss
 # that leaves out the last row of every censored patient. Which hazard does it learn? Is it below the truth, at it, or
 # above?

@@ -701,7 +701,8 @@ torch.testing.assert_close(gradient, push)
 # patients have an event in a few percent of their rows. Set the bias to the logit of that share, and compare.
 
 # %%
-cohort = simulate.TEACHING.draw(200, seed=3).cohort
+n_started = 200
+cohort = simulate.TEACHING.draw(n_started, seed=3).cohort
 base_rate = int(cohort.outcome.observed.sum()) / cohort.outcome.n_rows
 constant = torch.logit(torch.tensor(base_rate))
 best_constant = outcome_nll(
@@ -811,6 +812,7 @@ fact("bce_small_eps_fails", 2.9e-8)
 fact("bce_after_20_steps", after["from logit"])
 
 # %%
+fact("bce_start_patients", n_started)
 fact("bce_base_rate", base_rate)
 fact("bce_best_constant", best_constant)
 fact("bce_start_half", begun["at the start"]["one half"])

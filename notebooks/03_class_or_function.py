@@ -752,8 +752,8 @@ assert abs(on_ten["pain"] / learned["pain"] - 100) < 1e-4
 assert abs(on_ten["stroke"] / learned["stroke"] - 1) < 1e-6
 
 # %% [markdown]
-# The weight of pain is [100](fact:learned_weight_ratio) times larger. What is learned is the *scale* of a loss. It says nothing
-# about how reliable a task is, or how much it matters to a patient.
+# The weight of pain is [100](fact:learned_weight_ratio) times larger. What is learned is the *scale* of a loss: how well a task
+# is predicted, mixed with its unit. It does not say how much the task matters to a patient.
 #
 # ### The optimiser that was not told
 #

@@ -75,8 +75,8 @@ pd.DataFrame(
 # ## 2. Codes become numbers
 #
 # A network reads numbers, so each name gets one, its place in the **vocabulary**. Number 0 is kept free: it stands for
-# "nothing here". The names of all visits then stand in one line, and two more lists say where each visit and each patient
-# begins. They are called **offsets**.
+# "nothing here". The names of all visits then stand in one **flat list**, and two more lists say where each visit and
+# each patient begins, and where the last one ends. They are called **offsets**.
 
 # %%
 schema = Schema.of(
@@ -93,7 +93,7 @@ visits = Visits.from_lists([*records.values()], day=days, schema=schema)
 visits.codes
 
 # %% [markdown]
-# There are ten visits. How long is the list that says where each visit begins, and where the last one ends?
+# There are ten visits. How long is the list of their offsets?
 
 # %%
 guess = None
@@ -237,8 +237,9 @@ assert share < 0.012
 #
 # ### What it costs in memory
 #
-# Next each cell gets a vector. Say it has 64 numbers of 4 bytes. Count the bytes of the vectors in the box, and of the
-# one vector for each visit that is left without a box, for longer and longer records of Dora's.
+# Next each cell gets a vector. Say it has 64 numbers of 4 bytes. Count the bytes, for longer and longer records of Dora's:
+# of the vectors in the box; of one vector for each visit, made from the flat list; and of those laid out as
+# `[patient, visit]` for the network.
 
 # %%
 each = nn.Embedding(31, 64, dtype=torch.float32)
@@ -249,9 +250,11 @@ for n in [5, 50, 200, 500]:
         [*records.values(), dora[:1] * (n - 1) + dora[-1:]],
         day=[*days, list(range(n))],
     )
+    of_visits = mean(v.codes.long(), v.code_offsets[:-1])
     memory[n] = {
         "box": each(v.padded().codes.long()).nbytes,
-        "one a visit": mean(v.codes.long(), v.code_offsets[:-1]).nbytes,
+        "one a visit": of_visits.nbytes,
+        "laid out": v.pad(of_visits).nbytes,
     }
 memory = pd.DataFrame(memory).T.rename_axis("Dora's visits")
 memory.assign(ratio=(memory["box"] / memory["one a visit"]).round(1))
@@ -259,16 +262,18 @@ memory.assign(ratio=(memory["box"] / memory["one a visit"]).round(1))
 # %%
 assert (memory["box"] == memory.index * 4 * 25 * 64 * 4).all()
 assert (memory["one a visit"] == (memory.index + 10) * 64 * 4).all()
+assert (memory["laid out"] == memory.index * 4 * 64 * 4).all()
 
 # %% [markdown]
-# The box takes [5.12](fact:flow_box_megabytes) megabytes for 200 visits, [95](fact:flow_memory_ratio) times what the
-# visits themselves need. Each visit more of hers adds the same again, 4 patients times 25 places wide.
+# For 200 visits the box takes [5,120](fact:flow_box_kilobytes) kilobytes, [95](fact:flow_memory_ratio) times what the
+# visits themselves need, and 25 times what they need laid out: the width of Dora's one hospital stay. Each visit more of
+# hers widens the box by 4 patients times 25 places.
 #
 # ## 5. One vector for each visit
 #
-# The model keeps a table with one row of numbers for each code, its **embedding**. The rows begin as random numbers and
-# are changed by training. Tables of thousands of codes and 64 numbers are usual; here there are 6 codes and 4 numbers,
-# so that you can read them. A code's number says which row is its vector.
+# The model keeps a table with one line of numbers, a vector, for each code: its **embedding**. The vectors begin as random
+# numbers and are changed by training. The package's default is 64 numbers for each code; here there are 6 codes and 4
+# numbers, so that you can read them. A code's number says which line is its vector.
 
 # %%
 batch = Cohort(visits, outcome)
@@ -285,17 +290,13 @@ pd.DataFrame(table.detach().numpy(), index=schema.codes).round(4)
 # %%
 guess = None
 four_numbers = model.encoder(visits)[:, :4].detach()
+wide, with_0 = table[4, 0] / 2, four_numbers[:2, 0].mean()
 check.near(
     guess,
     four_numbers[1, 0],
     mistakes={
-        "you divided by the width of the box; the visit has one code": table[
-            4, 0
-        ]
-        / 2,
-        "you took visit 0 along; that is the LSTM's business": four_numbers[
-            :2, 0
-        ].mean(),
+        "you divided by the width of the box; it has one code": wide,
+        "you took visit 0 along; that is the LSTM's business": with_0,
         "that is the vector of another code": table[2, 0],
     },
 )
@@ -335,10 +336,12 @@ torch.testing.assert_close(*pushes, rtol=0, atol=1e-14)
 assert difference < 1e-15
 
 # %% [markdown]
-# They agree in value, and in gradient: how the vectors would change the table in training. `VisitEncoder.forward` takes
-# the second way, `VisitEncoder.forward_dense` the first.
+# They agree in value, and in the **gradient**, which says how fast a loss would rise with each number of the table.
+# `VisitEncoder.forward` takes the second way, `VisitEncoder.forward_dense` the first.
 #
 # ### What the padding does to a plain mean
+#
+# Do not count the codes, and take the mean over all cells of a visit. How long is its vector, next to the right one?
 
 # %%
 plain = visits.unpad(embedded.mean(dim=2))
@@ -353,8 +356,8 @@ torch.testing.assert_close(ratio[filled > 0], filled[filled > 0])
 
 # %% [markdown]
 # Code 0 has a vector of zeros, so padding adds nothing to the sum. But a plain mean divides by the width of the box, and
-# a visit with one of two codes comes out half as long. In Dora's batch it would be a twenty-fifth: the same visit, another
-# vector, because of who else is there.
+# the vector of a visit with one code in two cells comes out half as long. (The check-up has no codes and no length to
+# compare.) In Dora's batch it would be a twenty-fifth: the same visit, another vector, because of who else is there.
 #
 # ### Exercise 1
 #
@@ -410,8 +413,9 @@ torch.testing.assert_close(
 # ## 6. What an LSTM does with one visit
 #
 # An **LSTM** reads the visits of a patient in order. It carries two lists of numbers from visit to visit: a **cell** $c$,
-# its memory, and a **hidden state** $s$, what it shows of it. At each visit it computes four lists from the visit's vector
-# $v$ and the state before, each by adding up its entries with weights of its own ($W$, $U$) and a constant $b$:
+# its memory, and a **hidden state** $s$, what it shows of it (PyTorch writes $h$; here $h$ is the hazard). Both begin as
+# zeros. At each visit it computes four lists from the visit's vector $v$ and the state before, each by adding up their
+# entries with weights of its own ($W$, $U$) and a constant $b$:
 #
 # $$ a = W v_k + U s_{k-1} + b, \qquad a = (a_i, a_f, a_g, a_o) $$
 #
@@ -419,23 +423,23 @@ torch.testing.assert_close(
 #
 # $$ s_k = \sigma(a_o) \tanh(c_k) $$
 #
-# The sigmoid $\sigma$ lies between 0 and 1 and works as a tap, called a **gate**. The forget gate $\sigma(a_f)$ says how
-# much of the memory stays, the input gate $\sigma(a_i)$ how much of the candidate $\tanh(a_g)$ comes in, the output gate
+# Products are entry by entry. The sigmoid $\sigma$ lies between 0 and 1 and works as a tap, called a **gate**. The forget
+# gate $\sigma(a_f)$ says how much of the memory stays, the input gate $\sigma(a_i)$ how much of the candidate $\tanh(a_g)$ comes in, the output gate
 # $\sigma(a_o)$ how much is shown. Here it is by hand, for Ada.
 
 # %%
 weight = dict(model.recurrence.named_parameters())
 state = cell = torch.zeros(6)
-by_hand, cells, all_gates = [], [], []
+by_hand, cells, all_sums = [], [], []
 for vector in encoder_output[:3]:
-    gates = weight["weight_ih_l0"] @ vector + weight["bias_ih_l0"]
-    gates = gates + weight["weight_hh_l0"] @ state + weight["bias_hh_l0"]
-    take, keep, candidate, show_ = gates.detach().chunk(4)
+    a = weight["weight_ih_l0"] @ vector + weight["bias_ih_l0"]
+    a = a + weight["weight_hh_l0"] @ state + weight["bias_hh_l0"]
+    take, keep, candidate, show_ = a.detach().chunk(4)
     cell = keep.sigmoid() * cell + take.sigmoid() * candidate.tanh()
     state = show_.sigmoid() * cell.tanh()
     by_hand.append(state)
     cells.append(cell)
-    all_gates.append(gates.detach())
+    all_sums.append(a.detach())
 pd.DataFrame(torch.stack(by_hand).numpy()).rename_axis("visit").round(4)
 
 # %%
@@ -451,40 +455,40 @@ torch.testing.assert_close(
 #
 # ### Exercise 2
 #
-# Do Ada's visit 1 yourself. `gates_1` holds its 24 numbers $a$, in torch's order input, forget, candidate, output;
+# Do Ada's visit 1 yourself. `a_1` holds its 24 weighted sums $a$, in torch's order input, forget, candidate, output;
 # `cell_0` is her cell after visit 0. Compute the six numbers of her hidden state.
 
 # %%
-gates_1, cell_0 = all_gates[1], cells[0]
-{"gates_1": list(gates_1.shape), "cell_0": list(cell_0.shape)}
+a_1, cell_0 = all_sums[1], cells[0]
+{"a_1": list(a_1.shape), "cell_0": list(cell_0.shape)}
 
 # %% tags=["exercise"]
-# Cut `gates_1` into four with `.chunk(4)`. Three are taps, one is not.
+# Cut `a_1` into four with `.chunk(4)`. Three are taps, one is not.
 state_1 = None  # your code here
 
 check.near(
     state_1,
     by_hand[1],
-    mistakes=check.values(encoding.LSTM_STEP, gates_1, cell_0),
+    mistakes=check.values(encoding.LSTM_STEP, a_1, cell_0),
 )
 
 # %% tags=["solution"] jupyter={"source_hidden": true}
-# Cut `gates_1` into four with `.chunk(4)`. Three are taps, one is not.
-a_i, a_f, a_g, a_o = gates_1.chunk(4)
+# Cut `a_1` into four with `.chunk(4)`. Three are taps, one is not.
+a_i, a_f, a_g, a_o = a_1.chunk(4)
 cell_1 = a_f.sigmoid() * cell_0 + a_i.sigmoid() * a_g.tanh()
 state_1 = a_o.sigmoid() * cell_1.tanh()
 
 check.near(
     state_1,
     by_hand[1],
-    mistakes=check.values(encoding.LSTM_STEP, gates_1, cell_0),
+    mistakes=check.values(encoding.LSTM_STEP, a_1, cell_0),
 )
 
 # %% [markdown]
 # ## 7. From states to hazards
 #
 # The **head** turns each state into one number, the hazard's logit: six weights and a constant, its **bias**. What hazard
-# would it give to a state of zeros, that is, to a patient of whom nothing is known?
+# does it give to a state of zeros, before anything was read?
 
 # %%
 guess = None
@@ -514,6 +518,8 @@ pd.DataFrame(hazards.numpy(), index=records).round(4)
 # is no visit.
 #
 # ### Is there nothing in the padding?
+#
+# Five places of the box have no visit. Here is what the LSTM and the head make there, and what is left after packing.
 
 # %%
 in_padding = ~visits.mask
@@ -539,6 +545,8 @@ assert hazard_logits[in_padding].isnan().all()
 # of it, and whoever uses such a number notices.
 #
 # ### Every stage and its shape
+#
+# All tensors so far, in the order in which they were made.
 
 # %%
 stages = {
@@ -593,13 +601,13 @@ for g, (name, values) in enumerate(grids.items()):
             x, y = 5.05 * g + 0.82 * k, 8.3 + 0.82 * i
             axes.add_patch(plt.Rectangle((x, y), 0.68, 0.68, **look))
     axes.text(5.05 * g, 8.1, f"{name}\n{list(values.shape)}")
-axes.text(0, -0.2, f"{n_codes} codes in a row, by visit")
+axes.text(0, -0.2, f"{n_codes} codes in a flat list, by visit")
 axes.text(0, 2.8, f"box {list(box.shape)}: {n_cells - n_codes} cells empty")
 axes.set(xlim=(-2.1, 14.6), ylim=(10.9, -1), aspect="equal")
 axes.axis("off")
 show(
     figure,
-    alt=f"Top: {n_codes} numbered cells in a row, in groups by visit. "
+    alt=f"Top: {n_codes} numbered cells side by side, grouped by visit. "
     f"Middle: a box of {len(records)} patients, {box.shape[1]} visits and "
     f"{box.shape[2]} codes, {n_cells - n_codes} of its {n_cells} cells "
     "dotted because they are padding. Bottom: three grids of "
@@ -661,7 +669,7 @@ assert torch.equal(reach > 0, torch.ones(5, 5).tril() > 0)
 #
 # ### What arrives at each code
 #
-# The table has seven rows, padding included. How many of them get a gradient of exactly 0?
+# The embedding has seven vectors, that of the padding included. How many of them get a gradient of exactly 0?
 
 # %%
 gradient = table.grad
@@ -694,7 +702,7 @@ pd.DataFrame(
 assert ((gradient == 0).all(1) == (before_stop == 0)).all()
 
 # %% [markdown]
-# Three rows, for three reasons: the padding is no code, nobody has a stroke on record, and Cleo's asthma came after her
+# Three vectors, for three reasons: the padding is no code, nobody has a stroke on record, and Cleo's asthma came after her
 # last row. The outcome is a mask already: what `stop` leaves out teaches nothing, however real it is.
 #
 # ## 9. Training
@@ -721,30 +729,32 @@ assert torch.equal(moved, before_stop > 0)
 pd.DataFrame({"moved": moved}, index=schema.codes)
 
 # %% [markdown]
-# The loss fell from [1.465](fact:flow_first_loss) to [0.028](fact:flow_last_loss): three patients are soon learned by heart. Asthma's row
+# The loss fell from [1.465](fact:flow_first_loss) to [0.028](fact:flow_last_loss): three patients are soon learned by heart. Asthma's vector
 # has not moved by one bit. And yet Cleo's hazard after her asthma visit has become
-# [0.642](fact:flow_asthma_hazard). What is that number made of?
+# [0.642](fact:flow_asthma_hazard). What is that number made of? Give asthma [1,000](fact:flow_asthma_draws) other vectors,
+# drawn as the first was, and list the hazards by quantile.
 
 # %%
 random = np.random.default_rng(5)
-drawn = []
-for _ in range(1000):
+drawn, n_draws = [], 1000
+for _ in range(n_draws):
     with torch.no_grad():
         table[1] = torch.from_numpy(random.normal(size=4))
     drawn.append(model.predict(visits).hazard[2, 4].item())
 with torch.no_grad():
     table[1] = first_table[1]
 low, high = np.quantile(drawn, [0.05, 0.95])
-pd.Series(drawn).describe()[["min", "50%", "max"]].to_frame("hazard")
+pd.Series(drawn).quantile([0, 0.05, 0.5, 0.95, 1]).to_frame("hazard")
 
 # %%
 assert torch.equal(model.predict(visits).hazard[2, 4], trained[2, 4])
 assert low < 0.01 < 0.7 < high
 
 # %% [markdown]
-# Of the draw. The training never looked at asthma's vector, so with any other first vector it would have gone the same
-# way, and the hazard would be another: in nine of ten draws between [0.003](fact:flow_asthma_low) and
-# [0.722](fact:flow_asthma_high). A code that was never trained is not neutral; it is noise.
+# Of the draw. No row that counts looked at asthma's vector, so with any other first vector training would have gone the
+# same way, and the hazard would be another: in nine of ten draws between [0.003](fact:flow_asthma_low) and
+# [0.722](fact:flow_asthma_high). A code that was never trained is not neutral; it is noise. (Weight decay, which pulls all
+# weights towards 0, would shrink the vector, and teach it nothing either.)
 #
 # ## 10. Edit a visit
 #
@@ -810,7 +820,7 @@ show(
 # ## 11. Where it breaks
 #
 # The stroke that ended Ben's row 1 brought him to hospital, and the stay is in his record as visit 2. The model may read
-# it, because `stop` is 2. Now make the most usual slip of all: `stop` is 3, because "he has three visits".
+# it, because `stop` is 2. Now make one slip: `stop` is 3, because "he has three visits".
 
 # %%
 with_stay = {**records, "Ben": [*records["Ben"], ["stroke"]]}
@@ -868,7 +878,8 @@ fact("flow_codes_with_dora", len(four.codes))
 for name, mistake in encoding.FILLED.items():
     value = mistake.formula(four.code_offsets, four.visit_offsets)
     fact(f"flow_share_{name}", value)
-fact("flow_box_megabytes", memory["box"][200] / 1e6)
+fact("flow_box_kilobytes", memory["box"][200] / 1e3)
+fact("flow_laid_out_kilobytes", memory["laid out"][200] / 1e3)
 fact("flow_visit_kilobytes", memory["one a visit"][200] / 1e3)
 fact("flow_memory_ratio", memory["box"][200] / memory["one a visit"][200])
 
@@ -904,6 +915,7 @@ for name, length_ in zip(
 
 # %%
 fact("flow_asthma_hazard", trained[2, 4])
+fact("flow_asthma_draws", n_draws)
 fact("flow_asthma_low", low)
 fact("flow_asthma_high", high)
 for k in range(5):
