@@ -36,6 +36,10 @@ def cost(probability: float) -> float:
     return -math.log(probability)
 
 
+def told(hazard: Sequence[float]) -> str:
+    return ", ".join(f"{h:.2f}" for h in hazard)
+
+
 def as_in_the_code(hazard: Sequence[float], last: int, observed: bool) -> float:
     """The visits before T survived; the event at T if it was seen, and nothing at T if not."""
     return sum(cost(1 - h) for h in hazard[:last]) + (cost(hazard[last]) if observed else 0.0)
@@ -150,8 +154,9 @@ def test_the_censored_example_is_neither_the_sum_printed_nor_what_the_code_retur
     verdict="FALSE",
     shows="For hazards of {first:.1f}, {second:.1f} and {third:.1f} the text gives {text:.4f} and the code {code:.4f}. "
     "In each of {records:,} random records they differ, by the cost of visit T.",
-    teaches="The text is the likelihood, if the patient was seen event-free after visit T. The code, and other "
-    "formulas in the same documents, stop before T. Choose one, and say what censored at T means.",
+    teaches="The documents say so in their texts, and that is the likelihood of a patient seen event-free after visit "
+    "T. Their code, and other formulas in the same documents, stop before T. Choose one, and say what censored at T "
+    "means.",
     chapter=WHY,
 )
 def test_the_text_counts_the_visit_of_censoring_and_the_code_does_not(evidence: Evidence) -> None:
@@ -191,11 +196,13 @@ def test_the_mask_keeps_one_visit_and_the_text_sums_two(evidence: Evidence) -> N
 
 @claim(
     "B5",
-    "The worked examples come to a loss of 0.813 (two patients) and of 1.213 (one), S(3) = 0.743 and P(T = 3) = 0.131.",
+    "The worked examples come to a loss of 0.813 (two patients) and of 1.213 (one), to S(3) = 0.743, the survival "
+    "through visit 3, and to P(T = 3) = 0.131, the probability of an event there.",
     source="custom losses; tutorial 3",
     verdict="DEPENDS",
-    shows="They come to {two:.5f}, {one:.5f}, {survival:.4f} and {probability:.4f}. With the last row of the censored "
-    "patient counted, the first would be {counted:.4f}.",
+    shows="Hazards of {first}, with an event at the last visit, and of {second}, censored there, come to {two:.5f}; "
+    "hazards of {four}, with an event at the last visit, to {one:.5f}, with S(3) = {survival:.4f} and P(T = 3) = "
+    "{probability:.4f}. With the last row of the censored patient counted, the first loss would be {counted:.4f}.",
     teaches="The arithmetic is right in all four. The first follows the rule that leaves out the row of censoring, so "
     "it is no likelihood if that patient was seen event-free at the end of it.",
     chapter=HAZARDS,
@@ -209,7 +216,16 @@ def test_the_worked_examples_add_up_and_one_leaves_a_row_out(evidence: Evidence)
     probability = oracles.event_probability(list(four))[2]
     assert [round(value, 3) for value in (two, one, survival, probability)] == [0.813, 1.213, 0.743, 0.131]
     assert counted - two == pytest.approx(cost(0.85) / 2)
-    evidence(two=two, one=one, survival=survival, probability=probability, counted=counted)
+    evidence(
+        first=told(first),
+        second=told(second),
+        four=told(four),
+        two=two,
+        one=one,
+        survival=survival,
+        probability=probability,
+        counted=counted,
+    )
 
 
 # -------------------------------------------------------------------------------------------- what the losses estimate
@@ -221,8 +237,9 @@ def test_the_worked_examples_add_up_and_one_leaves_a_row_out(evidence: Evidence)
     "event was seen.",
     source="tutorial 3",
     verdict="FALSE",
-    shows="The tutorial's example comes to {twice:.3f} instead of {once:.3f}. True hazards of {low:.2f} and {high:.1f} "
-    "are estimated as {low_estimate:.4f} and {high_estimate:.4f}, {low_bias:+.1%} and {high_bias:+.1%} off.",
+    shows="The tutorial's own example, hazards of {four} with an event at the last visit, comes to {twice:.3f} instead "
+    "of {once:.3f}. With infinitely many patients and one hazard for all, true hazards of {low:.2f} and {high:.1f} are "
+    "estimated as {low_estimate:.4f} and {high_estimate:.4f}, {low_bias:+.1%} and {high_bias:+.1%} off.",
     teaches="This charges a patient with an event for surviving the visit of the event and for not surviving it. It is "
     "the form for rates in continuous time; with hazards no estimate can pass one half.",
     chapter=ESTIMATE,
@@ -239,6 +256,7 @@ def test_one_formula_for_all_counts_the_row_of_the_event_twice(evidence: Evidenc
             assert estimate(as_in_the_text, truth, visits, dropout) == pytest.approx(truth, abs=1e-6)
     assert estimate(as_combined, 0.999, 5) < 0.5
     evidence(
+        four=told(four),
         twice=twice,
         once=once,
         low=low,
@@ -256,11 +274,11 @@ SETTINGS = {"a": (0.02, 3, 0.0), "b": (0.05, 5, 0.0), "c": (0.1, 10, 0.1), "d": 
 @claim(
     "B7",
     "A censored patient's T may be the index of the last visit, with a loss that sums the visits before T.",
-    source="losses code; integration",
+    source="losses code; training code; integration",
     verdict="FALSE",
-    shows="With infinitely many patients a true hazard of {truth:.2f} is estimated {b:.1%} too high from {visits} "
-    "visits each, and {d:.1%} too high from {more}. From {fewer} visits a hazard of {rare:.2f} comes out {a:.0%} too "
-    "high.",
+    shows="With infinitely many patients, none lost before the last visit, a true hazard of {truth:.2f} is estimated "
+    "{b:.1%} too high from {visits} visits each, and {d:.1%} too high from {more}. From {fewer} visits a hazard of "
+    "{rare:.2f} comes out {a:.0%} too high.",
     teaches="Each censored patient loses one row that was survived, so events are divided by too few rows. The shorter "
     "the records and the rarer the event, the more.",
     chapter=ESTIMATE,
@@ -277,6 +295,8 @@ def test_leaving_out_the_row_of_censoring_makes_hazards_too_high(evidence: Evide
     assert too_high == pytest.approx({"a": 0.471, "b": 0.206, "c": 0.132, "d": 0.029}, abs=0.001)
     by_length = [estimate(as_in_the_code, 0.05, visits) for visits in (2, 3, 5, 10, 20)]
     assert all(longer < shorter for shorter, longer in pairwise(by_length))
+    by_rarity = [estimate(as_in_the_code, hazard, 5) / hazard for hazard in (0.3, 0.1, 0.05, 0.02)]
+    assert all(common < rarer for common, rarer in pairwise(by_rarity))
     (rare, fewer, _), (truth, visits, _), (_, more, _) = (SETTINGS[name] for name in "abd")
     shown = {name: too_high[name] for name in "abd"}
     evidence(**shown, truth=truth, visits=visits, more=more, rare=rare, fewer=fewer)
@@ -287,8 +307,9 @@ def test_leaving_out_the_row_of_censoring_makes_hazards_too_high(evidence: Evide
     "The loss is a proper scoring rule: it is smallest where the predicted hazards are the true ones.",
     source="loss",
     verdict="FALSE",
-    shows="Where the last hazard is truly {truth:.2f}, the expected loss is {at_truth:.3f} if that is predicted and "
-    "{near_one:.3f} if {almost:.3f} is. With the row of censoring counted it is smallest at {counted:.2f}.",
+    shows="Everybody has {visits} visits, and whoever has no event is censored at the last. Where the last hazard is "
+    "truly {truth:.2f}, the expected loss is {at_truth:.3f} if that is predicted and {near_one:.3f} if {almost:.3f} "
+    "is. With the row of censoring counted it is smallest at {counted:.2f}.",
     teaches="The likelihood is proper. The notes' loss drops the row of everybody who survives the last visit, so at "
     "that visit only events are left, and nothing speaks against a hazard of 1.",
     chapter=WHY,
@@ -310,7 +331,8 @@ def test_nothing_speaks_against_a_last_hazard_of_one(evidence: Evidence) -> None
     assert all(after < before for before, after in pairwise(falls))
     assert best(as_in_the_code, 4) > 0.999
     counted = best(as_in_the_text, 4)
-    evidence(truth=truth[4], at_truth=falls[0], near_one=falls[-1], almost=ladder[-1], counted=counted)
+    numbers = {"at_truth": falls[0], "near_one": falls[-1], "almost": ladder[-1], "counted": counted}
+    evidence(visits=len(truth), truth=truth[4], **numbers)
 
 
 @claim(
@@ -318,11 +340,12 @@ def test_nothing_speaks_against_a_last_hazard_of_one(evidence: Evidence) -> None
     "Assert that every patient's T is smaller than the number of visits; otherwise the loss computation fails.",
     source="integration",
     verdict="FALSE",
-    shows="With the assertion obeyed a true hazard of {truth:.2f} is estimated as {obeyed:.4f}. With T one past the "
-    "last visit of the censored, the loss is {finite:.4f} for the censored patient of the notes' example, and the "
-    "estimate {cured:.4f}.",
+    shows="With the assertion obeyed a true hazard of {truth:.2f} is estimated as {obeyed:.4f} from {visits} visits "
+    "each. With T one past the last visit of the censored nothing fails: the loss is {finite:.4f} for the censored "
+    "patient of the notes' example, and the estimate {cured:.4f}.",
     teaches="For a loss that stops before T, one past the last visit seen event-free is the right T of a censored "
-    "patient, and the assertion forbids it. Check the patients with an event. Here `stop` counts rows, for everybody.",
+    "patient, and the assertion forbids it. Check the patients with an event. In this package `stop` is the number of "
+    "a patient's rows, for everybody.",
     chapter=CODE,
 )
 def test_one_past_the_last_visit_is_the_right_time_of_a_censored_patient(evidence: Evidence) -> None:
@@ -335,7 +358,7 @@ def test_one_past_the_last_visit_is_the_right_time_of_a_censored_patient(evidenc
     assert found[as_in_the_code] > 1.2 * truth
     finite = cured(BEN, 1, False)
     assert finite == pytest.approx(ours(BEN, 1, False))
-    evidence(truth=truth, obeyed=found[as_in_the_code], finite=finite, cured=found[cured])
+    evidence(truth=truth, visits=visits, obeyed=found[as_in_the_code], finite=finite, cured=found[cured])
 
 
 # ------------------------------------------------------------------------------------------------------ other libraries
@@ -366,10 +389,8 @@ def test_pycox_counts_the_row_at_the_index_of_censoring(evidence: Evidence) -> N
         assert pycox(hazard, last, False) > as_in_the_code(hazard, last, False)
     labels = LabTransDiscreteTime(np.array([0.0, 1.0, 2.0, 3.0]))
     index, _ = labels.transform(np.array([1.5, 1.5]), np.array([1.0, 0.0]))
-    assert index.tolist() == [
-        2,
-        1,
-    ]  # within (1, 2] an event is in the row that ends at 2; a censored one has not seen it
+    # Within (1, 2] an event is in the row that ends at 2; a censored patient has not seen the end of that row.
+    assert index.tolist() == [2, 1]
     evidence(
         first=ADA[0],
         second=ADA[1],
@@ -382,7 +403,7 @@ def test_pycox_counts_the_row_at_the_index_of_censoring(evidence: Evidence) -> N
 
 @claim(
     "B11",
-    "torchsurv's `survival` loss, which takes a hazard at each of several times, is the discrete-time likelihood.",
+    "torchsurv's `survival` loss, which takes a log hazard at each of several times, is the discrete-time likelihood.",
     source="visitwise",
     verdict="FALSE",
     shows="Rates of {first:.1f}, {second:.1f} and {third:.1f} at the times 0, 1 and 2, with an event at 2, give "
@@ -429,11 +450,11 @@ def test_a_loss_of_rates_is_not_a_loss_of_hazards(evidence: Evidence) -> None:
     "Patients with ten visits each give ten times the data if every visit is a training example.",
     source="chapter 1; chapter 2",
     verdict="FALSE",
-    shows="The same follow-up of {patients:,} patients is {rows:,} rows, or {many:,} if cut fifty times as fine. The "
-    "standard error of a treatment's effect goes from {coarse:.4f} to {fine:.4f}; a Cox regression, which has one row "
-    "for each patient, has {cox:.4f}.",
+    shows="The same follow-up of {patients:,} simulated patients, half of them treated, is {rows:,} rows, or {many:,} "
+    "if cut {finer} times as fine. The standard error of the treatment's effect goes from {coarse:.4f} to {fine:.4f}; "
+    "a Cox regression, which has one row for each patient, has {cox:.4f}.",
     teaches="Rows are not patients. How sure an estimate is grows with the number of events; cutting time finer adds "
-    "rows and no events.",
+    "rows and no events. A further visit tells as much as is new in it, not a row's worth.",
     chapter=WHY,
 )
 def test_many_times_the_rows_leave_the_standard_error_where_it_was(evidence: Evidence) -> None:
@@ -463,7 +484,7 @@ def test_many_times_the_rows_leave_the_standard_error_where_it_was(evidence: Evi
     assert floor < fine < coarse < 1.1 * floor
     assert fine == pytest.approx(floor, rel=0.002)
     assert cox == pytest.approx(fine, rel=0.03)
-    evidence(patients=patients, rows=rows, many=many, coarse=coarse, fine=fine, cox=cox)
+    evidence(patients=patients, finer=finer, rows=rows, many=many, coarse=coarse, fine=fine, cox=cox)
 
 
 @claim(
@@ -471,10 +492,12 @@ def test_many_times_the_rows_leave_the_standard_error_where_it_was(evidence: Evi
     "A patient is censored who drops out, whose study ends, or who has a competing event; the loss handles all three.",
     source="loss",
     verdict="DEPENDS",
-    shows="Where {truth:.1%} stay event-free over {visits} visits, the loss finds {independent:.1%} if leaving has "
-    "nothing to do with risk, {hopeful:.1%} if the frail leave more often, {gloomy:.1%} if the robust do. Where each "
-    "visit brings a stroke to {stroke:.0%} and death to {death:.0%}, deaths counted as censored promise a stroke "
-    "within {within} visits to {naive:.1%}; {real:.1%} have one.",
+    shows="With a hazard of {robust:.2f} for half of infinitely many patients and {frail:.2f} for the others, "
+    "{truth:.1%} stay event-free over {visits} visits. With one hazard a visit for all, the loss finds "
+    "{independent:.1%} if both halves leave alike, {hopeful:.1%} if {often:.0%} of those at high risk and "
+    "{seldom:.0%} of the others leave after each visit, {gloomy:.1%} the other way round. Where each visit brings a "
+    "stroke to {stroke:.0%} and death to {death:.0%}, deaths counted as censored promise a stroke within {within} "
+    "visits to {naive:.1%}; {real:.1%} have one.",
     teaches="The likelihood needs censoring that is independent of the event, given what the model sees. The end of a "
     "study mostly is, dropping out may not be. After a competing event nothing is left to wait for: it is an outcome.",
     chapter=BREAKS,
@@ -491,7 +514,8 @@ def test_censoring_has_to_be_independent_and_a_competing_event_is_none(evidence:
         return survival
 
     truth = ((1 - robust) ** visits + (1 - frail) ** visits) / 2
-    independent, hopeful, gloomy = event_free((0.2, 0.2)), event_free((0.05, 0.5)), event_free((0.5, 0.05))
+    seldom, often = 0.05, 0.5
+    independent, hopeful, gloomy = (event_free(lost) for lost in ((0.2, 0.2), (seldom, often), (often, seldom)))
     assert independent == pytest.approx(truth, rel=1e-12)
     assert hopeful > truth + 0.1
     assert gloomy < truth - 0.05
@@ -503,6 +527,10 @@ def test_censoring_has_to_be_independent_and_a_competing_event_is_none(evidence:
     assert naive == pytest.approx(1 - (1 - stroke) ** within)
     assert naive > 2 * real
     evidence(
+        robust=robust,
+        frail=frail,
+        seldom=seldom,
+        often=often,
         truth=truth,
         visits=visits,
         independent=independent,

@@ -89,16 +89,17 @@ def test_the_likelihood_is_the_cross_entropy_of_the_rows_at_risk(evidence: Evide
     "censoring.",
     source="tutorial 3; loss",
     verdict="DEPENDS",
-    shows="A true hazard of {truth:.2f} is learned as {right:.4f} from the rows at risk. With zeros kept after the "
-    "event it is {after:.4f}, with every cell of the box {every:.4f}, and from patients with an event alone "
-    "{events:.4f}.",
+    shows="{patients:,} simulated patients have a hazard of {truth:.2f} at each of {visits} visits, and {dropout:.0%} "
+    "are lost after each. That hazard is learned as {right:.4f} from the rows at risk, as {after:.4f} with "
+    "zeros kept after the event, as {every:.4f} with a zero wherever no event was seen, and as {events:.4f} from the "
+    "patients with an event alone.",
     teaches="It is right on the rows at risk, those between a patient's entry and the event or the end of follow-up, "
     "and wrong on any others: what fails is the choice of rows, with the very same loss.",
     chapter="02-per-visit-bce#the-rows-are-the-model",
 )
 def test_naive_cross_entropy_fails_by_its_rows(evidence: Evidence):
-    truth, visits = 0.05, 12
-    outcome = draw_outcome(torch.full((30_000, visits), truth, dtype=torch.float64), dropout=0.1, seed=4)
+    truth, visits, dropout = 0.05, 12, 0.1
+    outcome = draw_outcome(torch.full((30_000, visits), truth, dtype=torch.float64), dropout=dropout, seed=4)
     seen = outcome.observed
     events, known, unseen = int(seen.sum()), int(outcome.stop[seen].sum()), int(outcome.stop[~seen].sum())
     learned = {
@@ -113,7 +114,7 @@ def test_naive_cross_entropy_fails_by_its_rows(evidence: Evidence):
     assert abs(numbers["right"] - truth) < 0.001
     assert numbers["every"] < truth / 2 < numbers["after"] < 0.8 * truth
     assert numbers["events"] > 4 * truth
-    evidence(truth=truth, **numbers)
+    evidence(patients=len(outcome), truth=truth, visits=visits, dropout=dropout, **numbers)
 
 
 @claim(
@@ -121,10 +122,12 @@ def test_naive_cross_entropy_fails_by_its_rows(evidence: Evidence):
     "Regression on the time of the event cannot handle censored data.",
     source="loss; tutorial 3",
     verdict="DEPENDS",
-    shows="With {censored:.0%} censored and a true slope of {truth:.2f}, least squares on the logarithm of the time "
-    "finds {everyone:.2f}, without the censored {events:.2f}; a Weibull regression by its likelihood finds {aft:.2f}.",
-    teaches="Least squares cannot: it has no term for 'not yet'. A regression with a likelihood, such as an "
-    "accelerated failure time model, gives a censored patient the probability of having come so far.",
+    shows="In {patients:,} simulated patients, {censored:.0%} of them censored, the logarithm of the time changes by "
+    "{truth:.2f} with each unit of a risk score. Least squares finds {everyone:.2f}, without the censored "
+    "{events:.2f}; a Weibull regression by its likelihood finds {aft:.2f}.",
+    teaches="Least squares, which the notes mean, cannot: it has no term for 'not yet'. A regression with a "
+    "likelihood, such as an accelerated failure time model, gives a censored patient the probability of having come so "
+    "far.",
     chapter="02-per-visit-bce#why-it-is-the-same-loss",
 )
 def test_regression_with_a_likelihood_handles_censoring(evidence: Evidence):
@@ -138,7 +141,7 @@ def test_regression_with_a_likelihood_handles_censoring(evidence: Evidence):
     aft = fitted.params_["lambda_", "x"]
     assert abs(aft - truth) < 0.03
     assert truth + 0.1 < events < everyone
-    evidence(censored=1 - seen.mean(), truth=truth, everyone=everyone, events=events, aft=aft)
+    evidence(patients=n, censored=1 - seen.mean(), truth=truth, everyone=everyone, events=events, aft=aft)
 
 
 # ---------------------------------------------------------------------------------------------- reduction and start
@@ -146,7 +149,8 @@ def test_regression_with_a_likelihood_handles_censoring(evidence: Evidence):
 
 @claim(
     "B15",
-    "The loss is a mean over the patients of a batch, so the mean of the batch losses is the loss of all patients.",
+    "The loss of an epoch is the mean of the losses of its batches, each of which is a mean over patients. (The "
+    "training script computes it so.)",
     source="training code",
     verdict="DEPENDS",
     shows="Ten patients in batches of 4, 4 and 2: the mean of the batch losses is {ragged:.4f}, the mean over the "
@@ -174,16 +178,16 @@ def test_the_mean_of_batch_means_weighs_a_small_batch_too_much(evidence: Evidenc
     "Where the bias of the last layer begins is no matter; a few steps put it right.",
     source="visitwise",
     verdict="FALSE",
-    shows="With events in {rate:.1%} of the rows an untrained network begins at a loss of {half:.2f}, and after "
-    "{steps} steps is at {later:.2f}. One constant hazard has {constant:.2f}, and with the bias at its logit the "
-    "network begins at {base:.2f}.",
-    teaches="A bias near zero says that half of all intervals end in the event. Begin it at the logit of the base "
-    "rate, events divided by rows.",
+    shows="In {patients} simulated records with events in {rate:.1%} of the rows an untrained network begins at a loss "
+    "of {half:.2f}, and after {steps} steps of Adam, of size {size:g}, is at {later:.2f}. One constant hazard has "
+    "{constant:.2f}, and with the bias at its logit the network begins at {base:.2f}.",
+    teaches="A bias near zero says that half of all intervals end in the event, and the first steps go into unlearning "
+    "that; how many, depends on their size. Begin it at the logit of the base rate, events divided by rows.",
     chapter="02-per-visit-bce#where-to-begin",
 )
 def test_a_bias_at_the_base_rate_saves_the_first_epochs(evidence: Evidence):
     cohort = simulate.TEACHING.draw(120, seed=16).cohort
-    outcome, steps = cohort.outcome, 20
+    outcome, steps, size = cohort.outcome, 20, 3e-3
     rate = int(outcome.observed.sum()) / outcome.n_rows
     logit = torch.logit(torch.tensor(rate, dtype=torch.float64))
     constant = outcome_nll(logit.expand(cohort.visits.mask.shape), outcome).item()
@@ -195,7 +199,7 @@ def test_a_bias_at_the_base_rate_saves_the_first_epochs(evidence: Evidence):
 
     base = outcome_nll(begin(rate)(cohort.visits), outcome).item()
     model, path = begin(0.5), []
-    optimiser = torch.optim.Adam(model.parameters(), lr=3e-3)
+    optimiser = torch.optim.Adam(model.parameters(), lr=size)
     for _ in range(steps + 1):
         optimiser.zero_grad()
         loss = outcome_nll(model(cohort.visits), outcome)
@@ -205,7 +209,8 @@ def test_a_bias_at_the_base_rate_saves_the_first_epochs(evidence: Evidence):
     assert path[0] > 4 * constant
     assert path[-1] > 1.2 * constant
     assert base < 1.1 * constant
-    evidence(rate=rate, half=path[0], steps=steps, later=path[-1], constant=constant, base=base)
+    setting = {"patients": len(outcome), "rate": rate, "steps": steps, "size": size}
+    evidence(**setting, half=path[0], later=path[-1], constant=constant, base=base)
 
 
 # --------------------------------------------------------------------------------------------------------- gradients
@@ -219,7 +224,7 @@ def test_a_bias_at_the_base_rate_saves_the_first_epochs(evidence: Evidence):
     shows="At hazards of {h[0]:.1f}, {h[1]:.1f} and {h[2]:.1f}, with the event at the last, it is {by_h[0]:.3f}, "
     "{by_h[1]:.3f} and {by_h[2]:.3f}. In the logit it is {by_z[0]:.1f}, {by_z[1]:.1f} and {by_z[2]:.1f}.",
     teaches="True for one patient; in a mean over N patients each is divided by N. In the logit, which a network puts "
-    "out, it is the hazard minus the label, never larger than 1.",
+    "out, it is the hazard minus the label, never larger than 1 in size.",
     chapter="02-per-visit-bce#the-push-is-hazard-minus-label",
 )
 def test_the_slope_in_the_hazard_is_as_stated_and_in_the_logit_it_is_h_minus_y(evidence: Evidence):
@@ -237,13 +242,14 @@ def test_the_slope_in_the_hazard_is_as_stated_and_in_the_logit_it_is_h_minus_y(e
 
 @claim(
     "C2",
-    "Before the event the slope of the loss is -1/(1 - h), at the event it is -1/h: both are negative.",
+    "The slope of L is -1/(1 - h) before the event and -1/h at the event: both are negative. (Whether L is the loss or "
+    "the likelihood, the tutorial does not say there.)",
     source="tutorial 3",
     verdict="FALSE",
     shows="At a hazard of {h:.1f} the slope of the loss is {survived:+.3f} for a visit survived and {event:+.3f} for "
     "the event; that of the log-likelihood is {log_survived:+.3f} and {log_event:+.3f}.",
-    teaches="The signs differ, whichever of the two is meant: one of the formulas is the log-likelihood's, the other "
-    "the loss's. With two negative slopes training would raise every hazard.",
+    teaches="The signs differ, whichever is meant: the first formula is the log-likelihood's, the second the loss's. "
+    "With two negative slopes training would raise every hazard.",
     chapter="02-per-visit-bce#the-push-is-hazard-minus-label",
 )
 def test_the_two_slopes_have_opposite_signs(evidence: Evidence):
@@ -263,8 +269,8 @@ def test_the_two_slopes_have_opposite_signs(evidence: Evidence):
     source="loss",
     verdict="FALSE",
     shows="At an event with a hazard of {small:.0e} the slope of the clamped loss in the hazard is {steep:,.0f}, a "
-    "little above the clamp's edge {steepest:,.0f}, and below it {below:.0f}. In the logit it is {tame:.5f} at the "
-    "first.",
+    "little above the clamp's edge {steepest:,.0f}, and below it {below:.0f}. In the logit, at the first of these "
+    "hazards, it is {tame:.5f}.",
     teaches="It is the sigmoid that tames them: its slope h(1 - h) turns -1/h into h - 1. The clamp only cuts the "
     "gradient off, and does it where it is needed most.",
     chapter="02-per-visit-bce#the-push-is-hazard-minus-label",
@@ -280,7 +286,7 @@ def test_the_sigmoid_tames_the_gradient_and_the_clamp_does_not(evidence: Evidenc
     assert steepest < -9.9e6
     assert below == 0
     assert tame == pytest.approx(small - 1)
-    evidence(small=small, steep=steep, steepest=steepest, below=below, tame=tame)
+    evidence(small=small, steep=steep, steepest=steepest, below=abs(below), tame=tame)
 
 
 @claim(
@@ -307,7 +313,7 @@ def test_behind_the_clamp_nothing_is_learned(evidence: Evidence):
         assert of_row(lambda z: clamped(z, SURVIVED), 17.0, dtype)[1] == 0
         assert of_row(lambda z: from_logit(z, SURVIVED), 17.0, dtype)[1] == pytest.approx(1, abs=1e-6)
     assert alive == pytest.approx(-1, abs=1e-5)
-    evidence(inside=inside, before=before, outside=outside, after=after, frozen=frozen, alive=alive)
+    evidence(inside=inside, before=before, outside=outside, after=abs(after), frozen=frozen, alive=alive)
 
 
 # ------------------------------------------------------------------------------------------------- logarithms, clamps
@@ -334,14 +340,15 @@ def test_the_logarithm_of_one_is_zero_and_has_slope_one(evidence: Evidence):
 
 @claim(
     "C6",
-    "The hazards have to be clamped, because a sigmoid may come to exactly 0 or 1.",
+    "The hazards have to be clamped, or they come to 0 or 1 and the loss takes the logarithm of 0.",
     source="loss; losses code",
     verdict="DEPENDS",
     shows="On a batch with padding and without a clamp, {masked} of the {tensors} weight tensors get a gradient of "
-    "NaN if the model writes a hazard of 0 where there is no visit, and {open} if it does not. A float32 sigmoid is 1 "
-    "only from a logit of {edge:.1f} on.",
-    teaches="The common reason is home-made: a mask in the model makes exact zeros, and a mask in the loss multiplies "
-    "their infinite logarithm by 0. Fill such cells before the logarithm, or write the loss from logits.",
+    "NaN if the model writes a hazard of 0 where there is no visit, and {open} if it does not. By itself a sigmoid in "
+    "float32 is 1 only from a logit of {edge:.1f} on.",
+    teaches="It depends on what makes the 0. Rarely it is the sigmoid. The common reason is home-made: a mask in the "
+    "model makes exact zeros, and a mask in the loss multiplies their infinite logarithm by 0. Fill such cells before "
+    "the logarithm, or write the loss from logits, and there is nothing to clamp.",
     chapter="02-per-visit-bce#zero-times-infinity",
 )
 def test_the_zeros_that_need_a_clamp_are_written_by_the_models_own_mask(evidence: Evidence):
@@ -366,13 +373,15 @@ def test_the_zeros_that_need_a_clamp_are_written_by_the_models_own_mask(evidence
 
 @claim(
     "C7",
-    "An epsilon of 1e-7 is a good balance; a much smaller one risks underflow in an exponential.",
+    "An epsilon of 1e-7 is a good balance, because with a much smaller one, such as 1e-15, an exponential may "
+    "underflow.",
     source="custom losses",
     verdict="FALSE",
-    shows="exp(log({tiny:.0e})) is {back:.2e} in float32: nothing underflows. But an interval survived at a hazard of "
-    "1 costs {works:.2f} with an epsilon of {fine:.1e} and {fails} with {too_fine:.1e}.",
-    teaches="The cliff is one minus epsilon, which rounds to 1 once epsilon is below half the distance of the numbers "
-    "just under 1. It depends on the number format, and no epsilon is needed by a loss from logits.",
+    shows="In float32 exp(log({tiny:.0e})) is {back:.2e}: nothing underflows. But there an interval survived at a "
+    "hazard of 1 costs {works:.2f} with an epsilon of {fine:.1e} and {fails} with {too_fine:.1e}.",
+    teaches="The reason is another one. The cliff is one minus epsilon, which rounds to 1 once epsilon is below half "
+    "the distance of the numbers just under 1. It depends on the number format, and a loss from logits needs no "
+    "epsilon.",
     chapter="02-per-visit-bce#the-surer-the-less-it-learns",
 )
 def test_a_small_epsilon_rounds_away_and_does_not_underflow(evidence: Evidence):
@@ -392,11 +401,12 @@ def test_a_small_epsilon_rounds_away_and_does_not_underflow(evidence: Evidence):
     "C8",
     "The clamp treats both ends alike: it keeps a hazard between epsilon and one minus epsilon.",
     source="loss; losses code",
-    verdict="FALSE",
+    verdict="DEPENDS",
     shows="In float32 the largest loss of an event is {event:.3f} and that of an interval survived {survived:.3f}; in "
     "float64 they are {event_wide:.3f} and {survived_wide:.3f}.",
-    teaches="Numbers just below 1 are further apart than numbers near 0, so there one minus epsilon is rounded. A "
-    "logit is as fine at one end as at the other.",
+    teaches="In float64 it does, to all digits shown. In float32, the format of most networks, numbers just below 1 "
+    "are so much further apart than numbers near 0 that one minus epsilon is rounded. A logit is as fine at one end as "
+    "at the other.",
     chapter="02-per-visit-bce#the-surer-the-less-it-learns",
 )
 def test_in_float32_the_clamp_is_tighter_at_the_upper_end(evidence: Evidence):
@@ -447,9 +457,9 @@ def test_in_half_precision_the_clamp_guards_nothing(evidence: Evidence):
     "1 - h.",
     source="custom losses; lstm code",
     verdict="FALSE",
-    shows="Over {visits} hazards of {h:.1f} it is off by {off:.1e} of the value, the product by less than {bound:.0e}; "
-    "along {padding} cells of padding it rises to {above:.7f}. At {many} visits both are {both:.0f} in float32, where "
-    "log survival is {log_survival:.1f}.",
+    shows="In float64, over {visits} hazards of {h:.1f}, it is off by {off:.1e} of the value, the product by less than "
+    "{bound:.0e}; along {padding} padded visits it rises to {above:.7f}. At {many} visits both are {both:.0f} in "
+    "float32, where log survival is {log_survival:.1f}.",
     teaches="It is a product written with logarithms, not a log-sum-exp, and the added epsilon makes survival larger "
     "than 1. Keep the logarithm of survival itself if records are long.",
     chapter="02-per-visit-bce#the-surer-the-less-it-learns",
@@ -483,11 +493,12 @@ def test_an_epsilon_in_the_logarithm_lets_survival_rise_above_one(evidence: Evid
     "The negative log-likelihood is a proper scoring rule, so a model trained with it is well-calibrated.",
     source="loss",
     verdict="DEPENDS",
-    shows="Where the true hazards of five visits are {truth}, the best hazards on the rows at risk are {right}. On "
-    "every cell of the box they are {every}; without the censored patients' last rows {dropped}.",
+    shows="Where the true hazards of five visits are {truth}, and nobody is lost on the way, the best hazards on the "
+    "rows at risk are {right}. With zeros kept after the event they are {every}; without the censored patients' last "
+    "rows {dropped}.",
     teaches="It is smallest at the truth if the rows are right: over the long run, and for a model free enough. With "
-    "other rows it is the likelihood of something else; on every cell, of the event's probability seen from the first "
-    "visit.",
+    "other rows it is the likelihood of something else; with zeros after the event, of the event's probability seen "
+    "from the first visit.",
     chapter="02-per-visit-bce#the-rows-are-the-model",
 )
 def test_a_proper_score_of_the_wrong_rows_is_calibrated_to_something_else(evidence: Evidence):
@@ -574,14 +585,16 @@ class CountOperations(TorchDispatchMode):
 
 @claim(
     "C12",
-    "Vectorised, the loss is 100 to 1000 times faster than a loop over patients and visits.",
+    "Vectorised, the loss is about 100 to 1000 times faster than a loop over patients and visits, depending on their "
+    "number.",
     source="custom losses",
     verdict="DEPENDS",
-    shows="For {small[0]} patients of {small[1]} visits the loop asks PyTorch for {few:,} operations and the "
-    "vectorised loss for {box}: {ratio_small:.0f} times as many. For {large[0]} patients of {large[1]} visits it is "
-    "{many:,} to {box}.",
+    shows="For {small[0]} patients of {small[1]} visits the loop asks PyTorch for fewer than {low} times as many "
+    "operations as the vectorised loss, for {large[0]} patients of {large[1]} visits for more than {high:,} times. "
+    "From the one batch to the other the vectorised loss asks for {growth} more.",
     teaches="The loop asks for more with every row, the vectorised loss for the same number however large the batch. "
-    "Operations are not seconds, and the gain in seconds, too, depends on the size: no one number stands for it.",
+    "So a small batch gains less than the notes say. Operations are not seconds, and seconds depend on the machine, "
+    "too.",
     chapter="02-per-visit-bce#the-equation-and-its-lines-of-code",
 )
 def test_the_gain_from_vectorising_grows_with_the_batch(evidence: Evidence):
@@ -601,22 +614,23 @@ def test_the_gain_from_vectorising_grows_with_the_batch(evidence: Evidence):
         loop = count(lambda h=hazard, k=last, s=seen: cell_by_cell(h, k, s))
         counts.append((loop, count(lambda h=hazard, k=last, s=seen, m=mask: box_of_notes(h, k, s, m))))
     (few, box), (many, same_box) = counts
-    assert box == same_box < 30
-    assert few / box < 10
-    assert many / box > 1000
-    evidence(small=sizes[0], large=sizes[1], few=few, many=many, box=box, ratio_small=few / box)
+    low, high = 10, 1000  # the counts themselves change with PyTorch's version
+    assert few < low * box
+    assert many > high * same_box
+    assert same_box == box
+    evidence(small=sizes[0], large=sizes[1], low=low, high=high, growth=same_box - box)
 
 
 @claim(
     "C13",
-    "The loop and the vectorised form of the loss are equivalent.",
+    "The loop and the vectorised form of the loss are two ways to write the same.",
     source="chapter 2",
-    verdict="FALSE",
-    shows="For a patient with {visits} real visits whose event is recorded in cell {cell}, in the padding, the loop "
-    "gives {loop:.4f} and the vectorised form {box:.4f}; with the event on the last visit both give {agree:.4f}.",
-    teaches="They agree where every label is valid. An event on padding counts in one, because it forgets the mask "
-    "there, and vanishes in the other, which takes this patient for event-free: refuse such a label.",
-    chapter="02-per-visit-bce#the-equation-and-its-lines-of-code",
+    verdict="DEPENDS",
+    shows="With the event on the last of {visits} visits both give {agree:.4f}. With the event recorded later, in the "
+    "padding, the loop gives {loop:.4f} and the vectorised form {box:.4f}.",
+    teaches="They agree where every label is valid. An event on padding counts in the loop, which forgets the mask "
+    "there, and vanishes in the vectorised form, which takes this patient for event-free: refuse such a label.",
+    chapter="07-three-masks#a-label-one-row-too-late",
 )
 def test_the_loop_and_the_box_differ_on_an_event_in_the_padding(evidence: Evidence, unchecked: None):
     hazard = torch.tensor([[0.1, 0.2, 0.3, 0.4]], dtype=torch.float64)
@@ -630,4 +644,4 @@ def test_the_loop_and_the_box_differ_on_an_event_in_the_padding(evidence: Eviden
     assert box.item() == pytest.approx(-math.log(0.9 * 0.8))
     with pytest.raises(ValueError, match="past the last visit"):
         hazard_nll(torch.logit(hazard[:, :visits]), invalid + 1, seen)
-    evidence(visits=visits, cell=cell, loop=loop.item(), box=box.item(), agree=agree.item())
+    evidence(visits=visits, loop=loop.item(), box=box.item(), agree=agree.item())

@@ -46,13 +46,15 @@ def cross_entropy_in_numpy(probability, label, eps=1e-15):
 
 @claim(
     "A1",
-    "In PyTorch a loss is defined as a class with a `forward`, unlike the regular functions of other projects.",
+    "In PyTorch a loss is a class with a `forward`, and a regular function is another kind of loss. (The conversation "
+    "asks how the two compare, and nobody answers.)",
     source="conversation",
     verdict="DEPENDS",
     shows="The same loss as a function and as a class: largest difference of the values {value:g}, of the gradients "
     "{gradient:g}. The class holds {tensors} tensors.",
-    teaches="A class is needed where a loss owns tensors that are saved, moved or trained, or other modules, or where "
-    "hooks shall run. Otherwise a function is enough, and gradients are the same either way.",
+    teaches="A class is needed where a loss owns tensors to be saved, moved or trained, or other modules, or where "
+    "hooks, functions that run at each call, are wanted. Otherwise a function is enough, and gradients are the same "
+    "either way.",
     chapter="03-class-or-function#does-it-own-tensors",
 )
 def test_a_class_without_tensors_adds_nothing_to_value_or_gradient(evidence: Evidence) -> None:
@@ -73,11 +75,11 @@ def test_a_class_without_tensors_adds_nothing_to_value_or_gradient(evidence: Evi
 
 @claim(
     "A2",
-    "What a loss class has to define is `forward()`.",
+    "What a loss class has to define is `forward()`. (The conversation asks what belongs there, and gets no answer.)",
     source="conversation",
     verdict="TRUE",
     shows="A class with `forward` alone can be called. Of {calls} calls, `loss(...)` and `loss.forward(...)`, {hooks} "
-    "runs the hook on the loss.",
+    "runs a hook, a function that was to run at each call.",
     teaches="Define `forward`, and call the object: the call runs the hooks before and after `forward`. `forward`, "
     "called by name, leaves them out silently.",
     chapter="03-class-or-function#what-forward-defines",
@@ -99,13 +101,14 @@ def test_forward_is_what_you_define_and_not_what_you_call(evidence: Evidence) ->
 
 @claim(
     "A3",
-    "The correct way to use the survival loss is `DiscreteTimeSurvivalLoss(hazards, event_times, event_indicators, "
-    "mask)`.",
+    "To label the censored 'no event' is wrong; correct is to write `loss = DiscreteTimeSurvivalLoss(hazards, "
+    "event_times, event_indicators, mask)`.",
     source="readme",
     verdict="FALSE",
     shows="It raises a TypeError: `__init__` takes {least} to {most} arguments, the object included, and is given "
-    "{given}. Constructed first and then called, the loss of Ada and Ben is {loss:.6f}.",
-    teaches="Construct with settings, then call with data: `loss = Loss()`, then `loss(hazards, ...)`.",
+    "{given}. Constructed first and then called, the loss of the notes' two patients is {loss:.6f}.",
+    teaches="Construct with settings, then call with data: `loss = Loss()`, then `loss(hazards, ...)`. The quick start "
+    "of the same README does so.",
     chapter="03-class-or-function#what-forward-defines",
 )
 def test_a_loss_class_is_constructed_and_then_called(evidence: Evidence) -> None:
@@ -119,11 +122,13 @@ def test_a_loss_class_is_constructed_and_then_called(evidence: Evidence) -> None
 
 @claim(
     "A4",
-    "The `eps` and the `task_weights` that a loss module is constructed with are part of its state.",
+    "The `eps` and the `task_weights` that a loss module is constructed with are part of its state. (The code does not "
+    "say so; it keeps them in plain attributes.)",
     source="losses code",
     verdict="FALSE",
-    shows="Of {given} such settings {saved} are in `state_dict()`. A saved weight of {weight:g} comes back as "
-    "{plain:g} from a plain attribute and as {buffer:g} from a buffer.",
+    shows="Of {given} such settings {saved} are in `state_dict()`. A saved weight of {weight:g}, loaded into a module "
+    "built with a weight of {built:g}, comes back as {plain:g} from a plain attribute and as {buffer:g} from a "
+    "buffer.",
     teaches="A plain attribute is neither saved nor moved with the model. A tensor that belongs to a module and is not "
     "trained is a buffer: use `register_buffer`.",
     chapter="03-class-or-function#does-it-own-tensors",
@@ -142,7 +147,7 @@ def test_plain_attributes_are_not_saved_and_buffers_are(evidence: Evidence) -> N
     buffer = fresh({"stroke": (torch.tensor(1.0), torch.tensor(0.0))}).item()
     assert buffer == 0.25
     assert fresh.double().weights()["stroke"].dtype == torch.float64
-    evidence(given=2, saved=saved, weight=0.25, plain=plain, buffer=buffer)
+    evidence(given=2, saved=saved, weight=0.25, built=1.0, plain=plain, buffer=buffer)
 
 
 @claim(
@@ -178,12 +183,13 @@ def test_a_misspelt_task_is_left_out_of_the_sum(evidence: Evidence) -> None:
 @claim(
     "A6",
     "The supervised loss is the sum of the cross-entropies of the labelled instances; `rho` balances it with the "
-    "reconstruction, best in the middle of its range.",
+    "reconstruction, best between 0.3 and 0.7.",
     source="cf-ensemble",
     verdict="FALSE",
-    shows="The code returns the mean, but the sum for the reconstruction. At a `rho` of {rho:g} the reconstruction is "
-    "{shares[100]:.2%} of the loss for 100 instances, {shares[1000]:.2%} for 1,000 and {shares[10000]:.3%} for 10,000; "
-    "between two means it is {mean:.0%} for all three.",
+    shows="The code returns the mean, but the sum for the reconstruction. For random ratings by {classifiers} "
+    "classifiers, half of the instances labelled and a `rho` of {rho:g}, the reconstruction is {shares[100]:.2%} of "
+    "the loss for 100 instances, {shares[1000]:.2%} for 1,000 and {shares[10000]:.3%} for 10,000; between two means it "
+    "is {mean:.0%} for all three.",
     teaches="Between a sum and a mean `rho` is no trade-off, because one term grows with the table. Take two means, or "
     "say openly which reduction each has.",
     chapter="03-class-or-function#a-sum-against-a-mean",
@@ -203,21 +209,23 @@ def test_rho_between_a_sum_and_a_mean_leaves_nothing_to_the_labels(evidence: Evi
         table = [torch.from_numpy(values) for values in (ratings, x, y, confidence, labels, labelled)]
         ours = combined_loss(*table, WeightedVote(10).double(), reconstruction_reduction="sum")
         assert ours.item() == pytest.approx(0.5 * rated + 0.5 * supervised, rel=1e-10)
-    assert shares == pytest.approx({100: 0.998, 1_000: 0.9998, 10_000: 0.99998}, abs=2e-4)
+    assert 1 - np.array(list(shares.values())) == pytest.approx([2.1e-3, 2.1e-4, 2.1e-5], rel=0.05)
     assert max(of_means) - min(of_means) < 0.01
     assert all(round(share, 2) == round(np.mean(of_means), 2) for share in of_means)
-    evidence(rho=0.5, shares=shares, mean=float(np.mean(of_means)))
+    evidence(classifiers=10, rho=0.5, shares=shares, mean=float(np.mean(of_means)))
 
 
 @claim(
     "A7",
-    "Build the combined loss from these functions and call `backward`: the gradients are exact.",
+    "The functions of the module compute the true combined loss, and serve to get its exact gradients by PyTorch's "
+    "backpropagation.",
     source="cf-ensemble",
     verdict="FALSE",
     shows="The functions are written in NumPy. Of {ways} ways to hand them tensors {raised} raise an error, and the "
     "last returns a number without a gradient. In torch the gradients of the same formula lie within {bound:.0e} of "
     "finite differences.",
-    teaches="A function can be differentiated as well as a class can. What cannot is NumPy: write the loss in torch.",
+    teaches="A function can be differentiated as well as a class can. What cannot is NumPy: write the loss in torch. "
+    "The trainer of that project does, a second time.",
     chapter="03-class-or-function#numpy-is-another-matter",
 )
 def test_numpy_and_not_the_function_stands_in_the_way_of_gradients(evidence: Evidence) -> None:
@@ -261,8 +269,9 @@ def test_numpy_and_not_the_function_stands_in_the_way_of_gradients(evidence: Evi
     verdict="DEPENDS",
     shows="In float64 a sure and wrong prediction costs {double:.2f}. In float32 one minus `eps` is exactly "
     "{kept:g}, and {broken} of {cases} sure predictions, one wrong and one right, cost infinity or NaN.",
-    teaches="It does in float64, if anybody is labelled. In float32 the guard is smaller than the step from one "
-    "to the number before it, so it rounds to nothing. A loss that starts from logits needs no guard.",
+    teaches="It does in float64, if anybody is labelled; the mean over nobody is NaN. In float32 the guard is smaller "
+    "than the step from one to the number before it, so it rounds to nothing. A loss that starts from logits needs no "
+    "guard.",
     chapter="03-class-or-function#a-small-number-that-is-not-there",
 )
 def test_a_guard_smaller_than_the_step_before_one_guards_nothing(evidence: Evidence) -> None:

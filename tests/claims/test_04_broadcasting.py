@@ -9,6 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.ledger import Evidence, claim
 from visitwise.functional import hazard_nll, logits_from_hazard
@@ -56,12 +57,12 @@ def patients(n_patients: int, n_visits: int) -> tuple[Tensor, Tensor, Tensor, Te
 
 @claim(
     "E1",
-    "With `keepdim=True` the counts have the shape [B, V, 1], and the sums [10, 15, 20, 25] of five codes become the "
-    "mean [2, 3, 4, 5].",
+    "With `keepdim=True` the numbers of codes of B patients' V visits have the shape [B, V, 1], and the sums "
+    "[10, 15, 20, 25] over five codes become the mean [2, 3, 4, 5].",
     source="keepdim; conversation",
     verdict="TRUE",
-    shows="With 2 patients, 3 visits and 4 entries the counts have {axes} axes, the last of size {last}, and the visit "
-    "becomes {mean}.",
+    shows="With 2 patients, 3 visits and vectors of 4 entries the counts have {axes} axes, the last of size "
+    "{last}, and the visit becomes {mean}.",
     teaches="An axis of size 1 at the right end lets one count serve all entries of its own visit.",
     chapter="04-broadcasting#line-up-from-the-right",
 )
@@ -79,7 +80,8 @@ def test_with_keepdim_one_count_divides_all_entries_of_its_visit(evidence: Evide
 
 @claim(
     "E2",
-    "Without `keepdim` each entry of a visit's vector is divided by a different value.",
+    "In the mean over a visit's codes, without `keepdim`, each entry of the visit's vector is divided by a different "
+    "value.",
     source="keepdim; conversation",
     verdict="DEPENDS",
     shows="Of {cases} combinations of 1 to 5 patients, visits and entries, {numbers} give the right shape and another "
@@ -105,7 +107,8 @@ def test_each_entry_gets_another_divisor_only_where_sizes_agree(evidence: Eviden
 
 @claim(
     "E3",
-    "Without `keepdim` PyTorch takes the division for [B, V] by [B, V], which fails or gives something unexpected.",
+    "Without `keepdim` PyTorch takes the division for one of [B, V] by [B, V], B patients with V visits each, which "
+    "fails or gives something unexpected.",
     source="keepdim; conversation",
     verdict="FALSE",
     shows="For 2 patients, 3 visits and 4 entries the error names the sizes {a} and {b} at dimension {place}: entries "
@@ -126,7 +129,8 @@ def test_the_error_comes_because_entries_meet_visits(evidence: Evidence) -> None
 
 @claim(
     "E4",
-    "[B, V, E] / [B, V] raises no error if and only if E = V or one of them is 1, and V = B or one of them is 1.",
+    "A division of shapes [B, V, E] / [B, V] (B patients, V visits, vectors of E entries) raises no error if and only "
+    "if E = V or one of them is 1, and V = B or one of them is 1.",
     source="visitwise",
     verdict="TRUE",
     shows="Tried in PyTorch for all {cases} sizes from 1 to 6, the rule is wrong {mismatches} times. {raises} raise an "
@@ -217,7 +221,7 @@ def test_a_wrong_mean_reaches_the_loss(evidence: Evidence, unchecked: None) -> N
 @claim(
     "E6",
     "Labels of the shape [B, 1] do to a loss what counts without `keepdim` do to a mean.",
-    source="losses code",
+    source="visitwise",
     verdict="TRUE",
     shows="In the notes' loss six patients cost {right:.3f}; with event indicators of the shape [6, 1] they cost "
     "{column:.3f}, and nothing is said. Event times of that shape raise an error, unless there are six visits, too: "
@@ -250,7 +254,7 @@ def test_labels_with_an_axis_too_many_are_paired_with_everybody(evidence: Eviden
 
 @claim(
     "E7",
-    "The counts need `keepdim=True` for the division to be right.",
+    "To divide the sums over each visit's codes rightly, the numbers of codes need `keepdim=True`.",
     source="keepdim; conversation",
     verdict="FALSE",
     shows="{ways} other ways give the same means, no entry off by more than {bound:.0e}.",
@@ -279,15 +283,30 @@ def test_keepdim_is_one_way_of_several(evidence: Evidence) -> None:
 # ----------------------------------------------------------------------------------------------- memory, weighted sums
 
 
+class Largest(TorchDispatchMode):
+    """How many numbers the largest tensor holds that is made under it; views of what was there do not count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        given = {arg.untyped_storage().data_ptr() for arg in args if torch.is_tensor(arg)}
+        if result.untyped_storage().data_ptr() not in given:
+            self.numbers = max(self.numbers, result.numel())
+        return result
+
+
 @claim(
     "E8",
-    "Broadcasting takes no extra memory; an explicit `expand` does.",
+    "Broadcasting takes no extra memory; to expand the weights first does, unless by a view as `expand` makes it.",
     source="broadcasting",
     verdict="DEPENDS",
     shows="Expanded to {shown:,} numbers, the weights still hold {stored:,} in memory. Their product with the vectors "
-    "holds {product:,}.",
-    teaches="Neither copies the smaller tensor: it is read again and again along the stretched axis. Both write out "
-    "the full product before it is summed; `einsum` and `@` do not.",
+    "holds {product:,}, either way; the largest tensor that `einsum` or `@` makes holds {summed:,}.",
+    teaches="It holds for the smaller tensor: neither way copies it, it is read again and again along the stretched "
+    "axis. But both write out the full product before it is summed; `einsum` and `@` do not.",
     chapter="04-broadcasting#five-ways-to-write-it",
 )
 def test_expand_stores_nothing_and_the_product_is_stored_in_full(evidence: Evidence) -> None:
@@ -295,15 +314,26 @@ def test_expand_stores_nothing_and_the_product_is_stored_in_full(evidence: Evide
     expanded = weights.expand_as(vectors)
     assert expanded.data_ptr() == weights.data_ptr()
     assert expanded.stride() == (20, 1, 0)
-    stored, product = (t.untyped_storage().nbytes() // 4 for t in (expanded, vectors * weights))
+    stored = expanded.untyped_storage().nbytes() // 4
+    made = {}
+    for name, way in {
+        "broadcast": lambda: (vectors * weights).sum(1),
+        "expand": lambda: (vectors * expanded).sum(1),
+        "einsum": lambda: torch.einsum("bce,bc->be", vectors, weights[..., 0]),
+        "@": lambda: (weights.mT @ vectors)[:, 0],
+    }.items():
+        with Largest() as largest:
+            result = way()
+        assert torch.equal(result, torch.full((32, 128), 20.0))
+        made[name] = largest.numbers
     assert stored == weights.numel() == 640
-    assert product == vectors.numel() == 81_920
-    evidence(shown=expanded.numel(), stored=stored, product=product)
+    assert made == {"broadcast": 81_920, "expand": 81_920, "einsum": 4_096, "@": 4_096}
+    evidence(shown=expanded.numel(), stored=stored, product=made["broadcast"], summed=made["einsum"])
 
 
 @claim(
     "E9",
-    "A matrix product is wrong for a weighted sum of code vectors.",
+    "For a weighted sum of a visit's code vectors a matrix product, `@`, is wrong.",
     source="broadcasting",
     verdict="DEPENDS",
     shows="With {codes} codes and {entries} entries `vectors @ weights` raises an error. `weights.mT @ vectors` "

@@ -38,13 +38,15 @@ def gradient_of_vectors(model: TextbookLSTM, box: Box, stop: Tensor, observed: T
 
 @claim(
     "D6",
-    "In the backward pass only real visits carry gradient; padded ones get zero, thanks to the masks.",
+    "In the backward pass only real visits contribute to the gradient; padded ones get zero. (The masks are given as "
+    "the reason.)",
     source="integration",
     verdict="TRUE",
     shows="Of {padded} padded places {padded_reached} get a gradient. Of {real} real visits {late} get exactly none, "
     "too: those after the patient's last row.",
-    teaches="True, and not the whole truth: the outcome is a mask already. A real visit after the last row that counts "
-    "teaches nothing, and padding gets exactly zero without any mask on hazards or loss.",
+    teaches="True of the notes' model, which reads forward, and not the whole truth: the outcome is a mask already. A "
+    "real visit after the last row that counts teaches nothing, and padding gets exactly zero without any mask on "
+    "hazards or loss. In a bidirectional LSTM it does get a gradient, whatever the masks.",
     chapter="05-codes-to-hazards#where-the-gradient-goes",
 )
 def test_padding_and_real_visits_after_the_last_row_get_no_gradient(evidence: Evidence) -> None:
@@ -62,6 +64,8 @@ def test_padding_and_real_visits_after_the_last_row_get_no_gradient(evidence: Ev
     torch.testing.assert_close(gradients[0], gradients[1], rtol=0, atol=1e-15)
     reached = (gradients[0] != 0).any(-1)
     late = visit_mask & ~reached
+    two_ways = gradient_of_vectors(model_of_the_notes(bidirectional=True), box, stop, observed, masked=True)
+    assert (two_ways != 0).any(-1)[~visit_mask].any()
     assert int(late.sum()) == int((length - stop).sum()) > 0
     evidence(
         padded=int((~visit_mask).sum()),
@@ -76,7 +80,7 @@ def test_padding_and_real_visits_after_the_last_row_get_no_gradient(evidence: Ev
     "At a padded visit the output of the LSTM is zeros.",
     source="architecture",
     verdict="FALSE",
-    shows="At {n} padded steps the states have lengths from {low:.2f} to {high:.2f}. Packed, the lengths are exactly "
+    shows="At {n} padded visits the states have lengths from {low:.2f} to {high:.2f}. Packed, the lengths are exactly "
     "{packed:.0f}, and the head still makes a hazard of {hazard:.3f} of such a state.",
     teaches="An LSTM goes on over padding, from the state it has. Packing leaves zeros there, and the head turns zeros "
     "into the sigmoid of its bias. Whatever the states, the hazards of padding have to be masked.",
@@ -109,9 +113,10 @@ def test_padded_states_are_not_zero_and_packed_ones_still_give_a_hazard(evidence
     "`padding_idx=0` keeps padded codes out of a visit's vector.",
     source="architecture; lstm baseline",
     verdict="DEPENDS",
-    shows="With the masks on, sevens in row 0 of the embedding move the hazards by exactly {masked:.0f}; with the mask "
-    "of the sum left out, by up to {sevens:.3f}. With zeros in row 0 that mask can be left out: hazards move by "
-    "exactly {zeros:.0f}. Without the mask of the count they move by up to {count:.3f}, zeros or not.",
+    shows="Write a vector of sevens for the padding: with all masks on, hazards move by exactly {masked:.0f}, without "
+    "the mask in the sum over codes by up to {sevens:.3f}. Leave the padding's vector at zero: without that mask they "
+    "move by exactly {zeros:.0f}. Without the mask in the count of codes they move by up to {count:.3f} in either "
+    "case.",
     teaches="`padding_idx=0` holds the vector of the padding at zero, so that it adds nothing to a sum. The mask of "
     "the sum does the same; one of the two is enough. Neither mends the number that the sum is divided by.",
     chapter="05-codes-to-hazards#one-vector-for-each-visit",
@@ -144,8 +149,9 @@ def test_padding_idx_or_a_mask_keeps_padding_out_of_the_sum_and_neither_out_of_t
     verdict="TRUE",
     shows="With 4 of 5 cells real the plain mean is {four_of_five:.0%} as long as the masked one, with 3 of 4 it is "
     "{three_of_four:.0%}. In one batch of visits with 1 to 6 codes it is between {low:.0%} and {high:.0%}.",
-    teaches="Right, and worse than a weaker signal: each visit shrinks by its own share of padding, and the widest "
-    "visit of the batch decides it. The same visit gets another vector in other company.",
+    teaches="Right where the padding's vectors are zero, and worse than a weaker signal: each visit shrinks by its own "
+    "share of padding, and the widest visit of the batch decides it. The same visit gets another vector in other "
+    "company.",
     chapter="05-codes-to-hazards#one-vector-for-each-visit",
 )
 def test_a_plain_mean_is_shorter_by_the_share_of_padding_of_each_visit(evidence: Evidence) -> None:
@@ -174,17 +180,18 @@ def test_a_plain_mean_is_shorter_by_the_share_of_padding_of_each_visit(evidence:
     "A loss over padded steps teaches the model that padding predicts the outcome, which is temporal leakage.",
     source="variable length",
     verdict="DEPENDS",
-    shows="A true hazard of {truth:.2f}, one for all, is learned as {right:.3f} from the real rows, and as "
-    "{padded:.3f} when padded steps count as survived ones. With other codes in the padding, the hazards of an LSTM at "
-    "real visits move by exactly {moved:.0f}; those of a bidirectional one by up to {both_ways:.3f}.",
-    teaches="A loss over padding is wrong, and what it does is bias, not leakage. How much depends on what padded and "
-    "real steps share: with a weight of its own for padding the real hazards come out right. And padding stands after "
-    "the real visits, so a model that reads forwards cannot hear of it in time.",
+    shows="Of {patients:,} simulated patients with a hazard of {truth:.2f} at each of {visits} visits, {dropout:.0%} "
+    "are lost after each. One hazard for all is learned as {right:.3f} from the real rows, and as {padded:.3f} when "
+    "padded steps count as survived ones. With other codes in the padding, the hazards of an LSTM at real visits move "
+    "by exactly {moved:.0f}; those of a bidirectional one by up to {both_ways:.3f}.",
+    teaches="A loss over padding is wrong, but what it does to a model that reads forwards is bias, not leakage: "
+    "padding stands after the real visits, and cannot be heard of in time. How large the bias is depends on what "
+    "padded and real steps share; with a weight of its own for padding the real hazards come out right.",
     chapter="05-codes-to-hazards#why-a-hazard-sees-no-later-visit",
 )
 def test_a_loss_over_padding_bends_hazards_and_tells_earlier_ones_nothing(evidence: Evidence) -> None:
-    truth, width = 0.1, 10
-    outcome = draw_outcome(torch.full((20_000, width), truth, dtype=torch.float64), dropout=0.1, seed=3)
+    truth, width, dropout = 0.1, 10, 0.1
+    outcome = draw_outcome(torch.full((20_000, width), truth, dtype=torch.float64), dropout=dropout, seed=3)
     real = torch.arange(width) < outcome.stop[:, None]
     label = (torch.arange(width) == outcome.stop[:, None] - 1) & outcome.observed[:, None]
     right, padded = label[real].double().mean(), label.double().mean()
@@ -209,6 +216,9 @@ def test_a_loss_over_padding_bends_hazards_and_tells_earlier_ones_nothing(eviden
     assert moved[False] == 0
     assert moved[True] > 0.001
     evidence(
+        patients=len(outcome),
+        visits=width,
+        dropout=dropout,
         truth=truth,
         right=right.item(),
         padded=padded.item(),

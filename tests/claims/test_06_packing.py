@@ -56,13 +56,14 @@ def loss_of(states: Tensor, seed: int = 3) -> Tensor:
 
 @claim(
     "D1",
-    "Without packing, an LSTM's hidden states are contaminated by padding.",
+    "Without packing, padding contaminates the hidden states of the survival LSTM; packed, those that its hazards are "
+    "made from are more accurate.",
     source="conversation; integration",
     verdict="FALSE",
-    shows="With 1 to 100 columns of padding behind them, filled with zeros or with a million, no state at a real "
+    shows="With 1, 10 or 100 columns of padding behind them, filled with zeros or with a million, no state at a real "
     "visit of an LSTM or a GRU moves by more than {bound:.0e}.",
-    teaches="A recurrence that reads forward has left a visit behind before it meets the padding. Only states *in* "
-    "the padding are touched by it; `h_n` of a padded batch is one of them.",
+    teaches="A recurrence that reads forward, as that LSTM does, has left a visit behind before it meets the padding. "
+    "Only states *in* the padding are touched by it; `h_n`, the last state of a padded batch, is one of them.",
     chapter="06-packing#what-packing-does-not-change",
 )
 def test_padding_behind_a_visit_does_not_reach_its_state(evidence: Evidence) -> None:
@@ -79,11 +80,11 @@ def test_padding_behind_a_visit_does_not_reach_its_state(evidence: Evidence) -> 
 
 @claim(
     "D2",
-    "After padding, the last state of the box is no longer the patient's.",
+    "Read after the padding, in the last column of the batch, the state is no longer that of the patient's last visit.",
     source="variable length",
     verdict="TRUE",
-    shows="The same three visits give a probability of {alone:.4f} alone and of {with_40:.4f} in a box of 40 "
-    "columns, read from `h_n`. Packed they give {packed:.4f} in any company.",
+    shows="The same three visits give a probability of {alone:.4f} alone and of {with_40:.4f} in a batch padded to 40 "
+    "visits, read from `h_n`, the last state. Packed they give {packed:.4f} in either company.",
     teaches="`h_n` and `states[:, -1]` of a padded batch depend on the longest record in it. Pack, or take each "
     "patient's state at the visit `length - 1`.",
     chapter="06-packing#padding-washes-a-record-away",
@@ -138,11 +139,12 @@ def test_padding_reaches_the_backward_half_at_real_visits(evidence: Evidence) ->
     "and a second LSTM that reads the padded codes of a visit.",
     source="visitwise",
     verdict="TRUE",
-    shows="Padding on the left moved states at real visits by up to {left:.2f}, and batch normalisation over the box "
-    "moved vectors by up to {norm:.2f}. The last column of an LSTM over codes is {code:.0%} of a vector's length away "
-    "from the state at the last code.",
-    teaches="Padding is harmless behind a forward recurrence, and nowhere else without a reason. Test it: fill the "
-    "padding with other numbers, and look at what moves.",
+    shows="In small networks with random weights, padding on the left moved states at real visits by up to {left:.2f}, "
+    "and batch normalisation over the box moved vectors by up to {norm:.2f}. The last state of an LSTM that goes on "
+    "over padded codes was, on average, {code:.0%} of a vector's length away from the state at the last code.",
+    teaches="Padding is harmless behind a forward recurrence, and nowhere else without a reason. (The hierarchical "
+    "model of the architecture document reads such a last state.) Test it: fill the padding with other numbers, and "
+    "look at what moves.",
     chapter="06-packing#what-packing-does-change",
 )
 def test_padding_on_the_left_and_normalisation_over_the_box_reach_real_visits(evidence: Evidence) -> None:
@@ -171,7 +173,8 @@ def test_padding_on_the_left_and_normalisation_over_the_box_reach_real_visits(ev
     verdict="FALSE",
     shows="Packed and padded, no entry of the gradient differs by more than {bound:.0e}. The largest gradient that "
     "reaches the padding of the unpacked box is {reaches}.",
-    teaches="A loss over rows that exist sends nothing back from those that do not. There is nothing to clean.",
+    teaches="Behind an LSTM that reads forward, a loss over rows that exist sends nothing back through those that do "
+    "not. There is nothing to clean.",
     chapter="06-packing#what-packing-does-not-change",
 )
 def test_packing_gives_no_cleaner_gradient(evidence: Evidence) -> None:
@@ -190,13 +193,13 @@ def test_packing_gives_no_cleaner_gradient(evidence: Evidence) -> None:
 
 @claim(
     "D7",
-    "Packing is not needed for a correct loss.",
+    "For the loss of the survival LSTM, which reads forward, to be correct, packing is not needed.",
     source="conversation; integration",
     verdict="TRUE",
     shows="The loss of six patients is {padded:.6f} padded and {packed:.6f} packed. With a bidirectional LSTM it is "
     "{both_padded:.4f} and {both_packed:.4f}.",
-    teaches="So it is for a recurrence that reads forward. A bidirectional one does need packing, and so does a loss "
-    "that reads `h_n`.",
+    teaches="So it is for every recurrence that reads forward and has its hazards at real visits. A bidirectional one "
+    "does need packing, and so does a prediction from `h_n`, the last state of the batch.",
     chapter="06-packing#what-packing-does-not-change",
 )
 def test_a_forward_lstm_has_the_same_loss_padded_and_packed(evidence: Evidence) -> None:
@@ -215,10 +218,10 @@ def test_a_forward_lstm_has_the_same_loss_padded_and_packed(evidence: Evidence) 
     "takes a third of the steps.",
     source="conversation; integration",
     verdict="FALSE",
-    shows="On the machine of the table, such batches took {steps:.2f} times fewer steps packed, and ran {small:.2f} "
-    "times as fast with a hidden size of 64 and {large:.2f} times with 256: slower than padded.",
-    teaches="Steps are not seconds. A box is one fused kernel; a packed sequence is a chain of small operations, one "
-    "visit after the other. Measure on your own machine.",
+    shows="On the CPU of the chapter's table such batches took {steps:.2f} times fewer steps packed, and ran "
+    "{small:.2f} times as fast with a hidden size of 64 and {large:.2f} times with 256: slower than padded.",
+    teaches="Steps are not seconds. There a padded batch is one fused kernel; a packed one is a chain of small "
+    "operations, one visit after the other. A GPU was not measured: measure on your own machine.",
     chapter="06-packing#steps-are-not-seconds",
 )
 def test_three_times_fewer_steps_were_slower_on_the_recorded_cpu(evidence: Evidence) -> None:
@@ -237,10 +240,10 @@ def test_three_times_fewer_steps_were_slower_on_the_recorded_cpu(evidence: Evide
     source="integration",
     verdict="FALSE",
     shows="For batches of 64 patients with 10 to 100 visits, packing ran {packed_small:.2f} and {packed_large:.2f} "
-    "times as fast as padding on the machine of the table, with hidden sizes of 64 and 256. Sorting the patients by "
-    "length ran {sorted_small:.2f} and {sorted_large:.2f} times as fast.",
-    teaches="Put patients of like length together before you think of packing. On that machine packing paid for long "
-    "tails and a large hidden size, or very large batches.",
+    "times as fast as padding on the CPU of the chapter's table, with hidden sizes of 64 and 256. Sorting the patients "
+    "by length ran {sorted_small:.2f} and {sorted_large:.2f} times as fast.",
+    teaches="Put patients of like length together before you think of packing. On that CPU packing paid where a few "
+    "records are very long and the hidden size is large, or for batches of 256 patients. A GPU was not measured.",
     chapter="06-packing#when-to-pack",
 )
 def test_for_10_to_100_visits_sorting_was_faster_and_packing_slower(evidence: Evidence) -> None:
@@ -261,9 +264,9 @@ def test_for_10_to_100_visits_sorting_was_faster_and_packing_slower(evidence: Ev
     source="conversation; integration",
     verdict="DEPENDS",
     shows="With {steps:.2f} times fewer steps, one training step of an LSTM alone needed {lstm:.2f} times less "
-    "memory at its peak. In the textbook model with 20 codes a visit that was {codes_20:.2f} times, with 50 codes "
+    "memory at its peak. In the notes' whole model with 20 codes a visit that was {codes_20:.2f} times, with 50 codes "
     "{codes_50:.2f} times.",
-    teaches="Packing shrinks the LSTM's share. If the codes are embedded in a padded box, that box is soon the "
+    teaches="That holds for the LSTM's share alone. If the codes are embedded in a padded box, that box is soon the "
     "larger part, and packing comes after it. Embed the codes that were recorded and no others.",
     chapter="06-packing#steps-are-not-seconds",
 )
@@ -283,8 +286,8 @@ def test_memory_shrinks_only_where_the_lstm_is_the_larger_part(evidence: Evidenc
     verdict="TRUE",
     shows="With the lengths {lengths} it raises. With `enforce_sorted=False` it packs all {rows} visits, and `h_n` "
     "comes back in the order of the batch.",
-    teaches="`enforce_sorted` is true unless you say otherwise. The document on variable length shows the call "
-    "without it, as the correct one, for these lengths.",
+    teaches="`enforce_sorted` is true unless you say otherwise. The document on variable length, whose lengths these "
+    "are, sets it in its step-by-step example and leaves it out in another that it marks as correct.",
     chapter="06-packing#where-it-breaks",
 )
 def test_unsorted_lengths_raise_unless_told_otherwise(evidence: Evidence) -> None:
@@ -304,16 +307,17 @@ def test_unsorted_lengths_raise_unless_told_otherwise(evidence: Evidence) -> Non
     "D18",
     "Packing fails if all lengths are zero.",
     source="lstm length",
-    verdict="FALSE",
-    shows="With the lengths {lengths} it raises: {zeros} empty record among {patients} is enough.",
-    teaches="Any patient without a visit stops the batch. Refuse such patients where the data is read, by name; "
-    "`Visits` does.",
+    verdict="TRUE",
+    shows="It does, and with the lengths {lengths} it raises as well: {zeros} empty record among {patients} is enough.",
+    teaches="True, and too little said: any patient without a visit stops the batch, and the document's own remedy "
+    "looks for any. Refuse such patients where the data is read, by name; `Visits` does.",
     chapter="06-packing#where-it-breaks",
 )
 def test_one_empty_record_is_enough_to_raise(evidence: Evidence) -> None:
     lengths = torch.tensor([3, 2, 0])
-    with pytest.raises(RuntimeError, match="greater than 0"):
-        pack_padded_sequence(torch.zeros(3, 3, 1), lengths, batch_first=True)
+    for refused in (lengths, torch.zeros_like(lengths)):
+        with pytest.raises(RuntimeError, match="greater than 0"):
+            pack_padded_sequence(torch.zeros(3, 3, 1), refused, batch_first=True)
     pack_padded_sequence(torch.zeros(2, 3, 1), lengths[:2], batch_first=True)
     evidence(lengths=", ".join(map(str, lengths.tolist())), zeros=int((lengths == 0).sum()), patients=len(lengths))
 

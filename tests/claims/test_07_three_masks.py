@@ -10,8 +10,10 @@ from pycox.models.loss import nll_logistic_hazard
 from torch import Tensor, nn
 
 from tests.ledger import Evidence, claim
+from visitwise.cohort import Cohort, Outcome
 from visitwise.functional import hazard_nll
 from visitwise.textbook import TextbookLSTM, change_in_company, clamp_and_log_nll, collate
+from visitwise.visits import Visits
 
 ADA, BEN, CLEO = [[1, 2], [3], [2, 4]], [[5], [1, 6]], [[2], [1, 2, 3, 4, 5, 6], [3]]
 RECORDS = [ADA, BEN, CLEO]
@@ -28,12 +30,14 @@ def _float64():
     torch.set_default_dtype(before)
 
 
-def run(*, in_hazard: bool = True, in_loss: bool = True, of_codes: bool = True) -> tuple[float, Tensor]:
-    """Loss and gradient of three patients with valid labels, with some masks left out."""
+def run(
+    *, in_hazard: bool = True, in_loss: bool = True, of_codes: bool = True, stop: Tensor = STOP
+) -> tuple[float, Tensor]:
+    """Loss and gradient of three patients, with some masks left out; their labels are valid unless `stop` is not."""
     codes, code_mask, visit_mask = collate(RECORDS)
     model = TextbookLSTM(7, 4, 5, seed=2, mask_hazard=in_hazard, mask_code_sum=of_codes, mask_code_count=of_codes)
     hazard = model(codes, code_mask, visit_mask)
-    loss = clamp_and_log_nll(hazard, STOP, OBSERVED, visit_mask if in_loss else None)
+    loss = clamp_and_log_nll(hazard, stop, OBSERVED, visit_mask if in_loss else None)
     slopes = torch.autograd.grad(loss, list(model.parameters()))
     return loss.item(), torch.cat([slope.flatten() for slope in slopes])
 
@@ -49,14 +53,15 @@ def notes_nll(hazard: Tensor, time: Tensor, event: Tensor, mask: Tensor | None) 
 
 @claim(
     "D12",
-    "Masking at three levels makes the pipeline robust: it stays correct even if one level is missed.",
+    "Masking at three levels, a visit's codes, the hazards of padded visits and the terms of the loss, makes the "
+    "pipeline robust: it stays correct even if one level is missed.",
     source="integration",
     verdict="DEPENDS",
     shows="Without the mask on the hazards, the mask in the loss, or both, loss and slopes change by {idle:.0f}, to "
-    "the last bit. Without the mask on the codes the loss goes from {loss:.4f} to {missed:.4f}, and a slope by up to "
+    "the last bit. Without the masks on the codes the loss goes from {loss:.4f} to {missed:.4f}, and a slope by up to "
     "{slope:.3f}.",
-    teaches="No level stands in for another. With valid labels two of them do nothing, and the third, the number that "
-    "a visit's codes are divided by, is needed.",
+    teaches="It depends on which is missed: no level stands in for another. With valid labels two of them do nothing. "
+    "The third is needed, for the number that the sum over a visit's codes is divided by.",
     chapter=f"{MASKS_PAGE}#sixteen-ways-to-leave-masks-out",
 )
 def test_of_three_levels_of_masks_two_do_nothing_and_one_cannot_be_missed(evidence: Evidence) -> None:
@@ -66,6 +71,12 @@ def test_of_three_levels_of_masks_two_do_nothing_and_one_cannot_be_missed(eviden
         other, other_slopes = run(in_hazard=in_hazard, in_loss=in_loss)
         changes += [abs(other - loss), float((other_slopes - slopes).abs().max())]
     assert changes == [0.0] * 6
+    late = torch.tensor([3, 3, 3])  # Ben's event in the padding: the two masks that were idle now matter
+    both, one, neither = (
+        run(stop=late, in_loss=in_loss, in_hazard=in_hazard)[0]
+        for in_loss, in_hazard in ((True, True), (False, True), (False, False))
+    )
+    assert both + 0.1 < neither < one - 1
     missed, missed_slopes = run(of_codes=False)
     slope = float((missed_slopes - slopes).abs().max())
     assert abs(missed - loss) > 0.01
@@ -81,7 +92,7 @@ def test_of_three_levels_of_masks_two_do_nothing_and_one_cannot_be_missed(eviden
     shows="On the notes' own two patients the loss is {masked:.4f} with the mask and {ones:.4f} with a mask that is 1 "
     "everywhere. Over {batches} random batches with valid labels the largest difference is {largest:.0f}.",
     teaches="A hazard of 0 survived costs -log 1 = 0, which can bias nothing, and rows after the label are not in the "
-    "sum anyway. The mask acts only where a label is invalid.",
+    "sum anyway. The mask acts only where a label points past the last visit.",
     chapter=f"{MASKS_PAGE}#why-two-masks-are-idle",
 )
 def test_the_loss_is_the_same_number_with_a_mask_of_ones(evidence: Evidence) -> None:
@@ -110,9 +121,9 @@ def test_the_loss_is_the_same_number_with_a_mask_of_ones(evidence: Evidence) -> 
     source="integration",
     verdict="FALSE",
     shows="With and without the mask on its output the loss is {loss:.4f}, {difference:.0f} apart. A risk score that "
-    "adds up Ben's hazards over the box goes from {clean:.3f} to {dirty:.3f}.",
-    teaches="The loss asks for no padded hazard. Whoever adds or plots them does; NaN in their place, not 0, makes "
-    "that visible.",
+    "adds up all hazards of a patient with a padded visit goes from {clean:.3f} to {dirty:.3f}.",
+    teaches="With valid labels the loss asks for no padded hazard. Whoever adds or plots hazards does; NaN in their "
+    "place, not 0, makes that visible.",
     chapter=f"{MASKS_PAGE}#sixteen-ways-to-leave-masks-out",
 )
 def test_unmasked_hazards_spoil_a_sum_of_hazards_and_not_the_loss(evidence: Evidence) -> None:
@@ -132,8 +143,8 @@ def test_unmasked_hazards_spoil_a_sum_of_hazards_and_not_the_loss(evidence: Evid
     "Without a mask (None in its place) the loss is computed on padded visits and gets incorrect values.",
     source="integration",
     verdict="FALSE",
-    shows="None raises `{error}`, so there is no value at all. A mask of ones, the same call without a mask, gives "
-    "the value with the mask: {value:.4f}, {difference:.0f} apart.",
+    shows="None raises `{error}`, so there is no value at all. A mask that is 1 everywhere, which masks nothing, gives "
+    "the value with the right mask: {value:.4f}, {difference:.0f} apart.",
     teaches="A missing mask cannot go unnoticed in this code. And where it is left out on purpose, valid labels keep "
     "padding out of the sum.",
     chapter=f"{MASKS_PAGE}#why-two-masks-are-idle",
@@ -154,11 +165,12 @@ def test_none_for_a_mask_raises_and_no_mask_gives_the_same_value(evidence: Evide
     "If an event time lies beyond a patient's last visit, the computation of the loss fails.",
     source="integration",
     verdict="FALSE",
-    shows="It succeeds: an event labelled one visit too late gives {late:.4f}, {difference:.0f} away from the loss of "
-    "the same patient without an event; with the right label it is {right:.4f}. The push on his last logit is "
-    "{push_late:+.2f}, not {push_right:+.2f}.",
+    shows="It succeeds: for the second patient of the notes' example an event labelled one visit too late gives "
+    "{late:.4f}, {difference:.0f} away from the loss without an event; with the right label it is {right:.4f}. "
+    "Training pushes the logit of the last visit by {push_late:+.2f}, not by {push_right:+.2f}.",
     teaches="Worse than a failure: the mask deletes the event, and the model learns that the patient is safe. Compare "
-    "every label with the number of visits; `Cohort` and `hazard_nll` raise a ValueError that names the patient.",
+    "every label with the number of visits: `Cohort` does, and names the patient. `hazard_nll` knows no visits, and "
+    "refuses a row past the box or of NaN.",
     chapter=f"{MASKS_PAGE}#a-label-one-row-too-late",
 )
 def test_an_event_past_the_last_visit_is_silently_made_a_survivor(evidence: Evidence) -> None:
@@ -184,6 +196,11 @@ def test_an_event_past_the_last_visit_is_silently_made_a_survivor(evidence: Evid
         nll_logistic_hazard(logits, late, event)
     with pytest.raises(ValueError, match="past the last visit"):
         hazard_nll(logits, late + 1, torch.tensor([True]))
+    with pytest.raises(ValueError, match="row 2, is nan"):
+        hazard_nll(torch.tensor([[0.15, 0.25, torch.nan]]).logit(), late + 1, torch.tensor([True]))
+    two_visits = Visits.from_lists([[["asthma"], ["gout"]]], day=[[0, 30]])
+    with pytest.raises(ValueError, match="patient 0 stops at row 3"):
+        Cohort(two_visits, Outcome.of(late + 1, torch.tensor([True])))
     evidence(
         late=with_late,
         difference=abs(with_late - survivor),
@@ -198,8 +215,8 @@ def test_an_event_past_the_last_visit_is_silently_made_a_survivor(evidence: Evid
     "Tests show that variable lengths are handled: the shape is right and no output is NaN.",
     source="lstm length",
     verdict="FALSE",
-    shows="A model that ignores every mask passes the same test, and Ben's hazards move by {careless:.4f} when others "
-    "join his batch. With all masks they move by less than {bound:.0e}.",
+    shows="A model that ignores every mask passes the same test, and a patient's hazards move by up to {careless:.4f} "
+    "when others join the batch. With all masks they move by less than {bound:.0e}.",
     teaches="A shape says nothing of masks. Test what only a right model has: a patient's hazards do not depend on "
     "the others, nor on the size of the box.",
     chapter=f"{MASKS_PAGE}#a-test-that-cannot-fail",
@@ -305,7 +322,8 @@ def test_attention_over_a_visit_without_codes_spoils_every_parameter(evidence: E
     verdict="FALSE",
     shows="With labels of {labels} axes and a mask of {axes} it raises `{error}`. Indexed with the mask of {labels} "
     "axes, predictions and labels give {value:.4f}, the mean over the {steps} real steps.",
-    teaches="One mask for both, one entry a step: indexing the first two axes keeps the classes of each step together.",
+    teaches="One mask for both, one entry a step: indexing the first two axes keeps the classes of each step together. "
+    "An earlier version in the same document does that.",
     chapter=f"{MASKS_PAGE}#where-it-breaks",
 )
 def test_a_mask_widened_to_the_classes_does_not_fit_the_labels(evidence: Evidence) -> None:
