@@ -782,13 +782,13 @@ for i, (name, panel) in enumerate(zip(records, panels, strict=True)):
     n = len(records[name])
     panel.bar(
         range(n),
-        after[i, :n],
+        after[i, :n].numpy(),
         0.7,
         color=plots.COLOURS["hazard"],
         alpha=0.8,
     )
     panel.hlines(
-        trained[i, :n],
+        trained[i, :n].numpy(),
         [k - 0.42 for k in range(n)],
         [k + 0.42 for k in range(n)],
         color=plots.COLOURS["muted"],
