@@ -1,8 +1,6 @@
 """The claims of chapter 01, one test each, and the pieces of the page that could drift from the package."""
 
 import itertools
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -22,9 +20,6 @@ from visitwise.functional import (
 )
 from visitwise.simulate import draw_outcome
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "explainer" / "01-hazard-to-likelihood.md"
-NOTEBOOK = ROOT / "notebooks" / "01_hazard_to_likelihood.py"
 ADA = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
 BOTH = torch.tensor([[0.1, 0.2, 0.3], [0.15, 0.25, torch.nan]], dtype=torch.float64)
 CLEO = (torch.logit(ADA)[None], torch.tensor([3]), torch.tensor([False]))
@@ -254,41 +249,3 @@ def test_the_correct_loss_is_too_hopeful_when_the_frail_leave_more_often():
     assert survival(logits_from_hazard(per_visit))[-1].item() > truth + 0.1
     apart = [(1 - events / n_rows) ** 5 for events, n_rows, _ in (counts(robust), counts(frail))]
     assert np.mean(apart) == pytest.approx(truth, abs=0.005)
-
-
-# --------------------------------------------------------------------------------------------------------- the page
-
-
-def test_every_code_line_of_the_strip_is_shipped():
-    shipped = (ROOT / "src" / "visitwise" / "functional.py").read_text(encoding="utf-8")
-    strip = PAGE.read_text(encoding="utf-8").split('<div class="strip"')[1].split("\n</div>\n\n")[0]
-    lines = re.findall(r"<div markdown>`([^`]+)`</div>", strip)
-    assert len(lines) == 3
-    for line in lines:
-        assert line in shipped
-
-
-def test_every_test_named_in_the_recap_exists():
-    named = re.findall(r"`(test_\w+)`", PAGE.read_text(encoding="utf-8"))
-    assert len(named) == 3
-    for name in named:
-        assert callable(globals()[name])
-
-
-def test_every_figure_on_the_page_is_drawn_by_the_notebook():
-    placed = re.findall(r'data-figure="(\w+)"', PAGE.read_text(encoding="utf-8"))
-    notebook = NOTEBOOK.read_text(encoding="utf-8")
-    assert placed
-    for name in placed:
-        assert notebook.count(f'tags=["figure:{name}"]') == 1
-
-
-def test_guess_and_exercise_cells_come_empty_and_each_exercise_has_a_solution():
-    notebook = NOTEBOOK.read_text(encoding="utf-8")
-    assert set(re.findall(r"^guess = (.*)$", notebook, re.MULTILINE)) == {"None"}
-    pairs = re.findall(r'^# %% tags=\["(exercise|solution)"\]', notebook, re.MULTILINE)
-    assert pairs == ["exercise", "solution"] * 2
-    assert re.findall(r"^\w+ = None  # your code here$", notebook, re.MULTILINE) == [
-        "ben_nll = None  # your code here",
-        "credited = None  # your code here",
-    ]

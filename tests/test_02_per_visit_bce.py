@@ -1,8 +1,6 @@
 """The claims of chapter 02, one test each, and the pieces of the page that could drift from the package."""
 
 import math
-import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,9 +21,6 @@ from visitwise.model import SurvivalRNN
 from visitwise.simulate import draw_outcome
 from visitwise.textbook import clamp_and_log_nll
 
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "explainer" / "02-per-visit-bce.md"
-NOTEBOOK = ROOT / "notebooks" / "02_per_visit_bce.py"
 HAZARDS = torch.tensor([[0.1, 0.2, 0.3], [0.15, 0.25, 0.35], [0.1, 0.2, 0.3]], dtype=torch.float64)
 THREE = (torch.logit(HAZARDS), torch.tensor([3, 2, 3]), torch.tensor([True, True, False]))
 HALVES = (torch.bfloat16, torch.float16)
@@ -318,37 +313,3 @@ def test_a_model_that_begins_at_the_base_rate_begins_at_the_loss_of_one_constant
         start[share] = outcome_nll(model(cohort.visits), outcome).item()
     assert start[rate] == pytest.approx(constant, rel=0.1)
     assert start[0.5] > 4 * constant
-
-
-# --------------------------------------------------------------------------------------------------------- the page
-
-
-def test_every_code_line_of_the_strip_is_run_by_the_notebook():
-    notebook = NOTEBOOK.read_text(encoding="utf-8").splitlines()
-    strip = PAGE.read_text(encoding="utf-8").split('<div class="strip"')[1].split("\n</div>\n\n")[0]
-    lines = re.findall(r"<div markdown>`([^`]+)`</div>", strip)
-    assert len(lines) == 4
-    for line in lines:
-        assert line in notebook
-
-
-def test_every_test_named_in_the_recap_exists():
-    named = re.findall(r"`(test_\w+)`", PAGE.read_text(encoding="utf-8"))
-    assert len(named) == 3
-    for name in named:
-        assert callable(globals()[name])
-
-
-def test_every_figure_on_the_page_is_drawn_by_the_notebook():
-    placed = re.findall(r'data-figure="(\w+)"', PAGE.read_text(encoding="utf-8"))
-    notebook = NOTEBOOK.read_text(encoding="utf-8")
-    assert len(placed) == 2
-    for name in placed:
-        assert notebook.count(f'tags=["figure:{name}"]') == 1
-
-
-def test_guess_cells_come_empty_and_there_are_two_exercises():
-    notebook = NOTEBOOK.read_text(encoding="utf-8")
-    assert set(re.findall(r"^guess = (.*)$", notebook, re.MULTILINE)) == {"None"}
-    assert re.findall(r"^# ### (Exercise \d)$", notebook, re.MULTILINE) == ["Exercise 1", "Exercise 2"]
-    assert notebook.count('tags=["solution"]') == 2

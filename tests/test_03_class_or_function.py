@@ -1,7 +1,6 @@
 """The claims of chapter 03, one test each, and the pieces of the page that could drift from the package."""
 
 import re
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -27,10 +26,6 @@ from visitwise.factorization import (
 )
 from visitwise.functional import hazard_nll
 from visitwise.losses import HazardNLL, MultiTaskLoss, multi_task_loss
-
-ROOT = Path(__file__).resolve().parents[1]
-PAGE = ROOT / "explainer" / "03-class-or-function.md"
-NOTEBOOK = ROOT / "notebooks" / "03_class_or_function.py"
 
 HAZARDS = torch.tensor([[0.1, 0.2, 0.3], [0.15, 0.25, torch.nan]], dtype=torch.float64)
 STOP, OBSERVED = torch.tensor([3, 2]), torch.tensor([True, True])
@@ -286,37 +281,3 @@ def test_a_parameter_that_the_optimiser_was_not_given_never_moves():
         loss({"pain": (model(torch.ones(2, 1)), torch.full((2, 1), 5.0))}).backward()
         optimiser.step()
         assert (loss.weights()["pain"].item() != 1) is told
-
-
-# --------------------------------------------------------------------------------------------------------- the page
-
-
-def test_every_code_line_of_the_strip_is_shipped():
-    shipped = (ROOT / "src" / "visitwise" / "factorization.py").read_text(encoding="utf-8")
-    strip = PAGE.read_text(encoding="utf-8").split('<div class="strip"')[1].split("\n</div>\n\n")[0]
-    lines = re.findall(r"<div markdown>`([^`]+)`</div>", strip)
-    assert len(lines) == 3
-    for line in lines:
-        assert line in shipped
-
-
-def test_every_test_named_in_the_recap_exists():
-    named = re.findall(r"`(test_\w+)`", PAGE.read_text(encoding="utf-8"))
-    assert len(named) == 3
-    for name in named:
-        assert callable(globals()[name])
-
-
-def test_every_figure_on_the_page_is_drawn_by_the_notebook():
-    placed = re.findall(r'data-figure="(\w+)"', PAGE.read_text(encoding="utf-8"))
-    notebook = NOTEBOOK.read_text(encoding="utf-8")
-    assert len(placed) == 2
-    for name in placed:
-        assert notebook.count(f'tags=["figure:{name}"]') == 1
-
-
-def test_guess_and_exercise_cells_come_empty_and_each_exercise_has_a_solution():
-    notebook = NOTEBOOK.read_text(encoding="utf-8")
-    assert set(re.findall(r"^guess = (.*)$", notebook, re.MULTILINE)) == {"None"}
-    assert notebook.count('tags=["exercise"]') == notebook.count('tags=["solution"]') == 2
-    assert notebook.count("None  # your code here") == 2

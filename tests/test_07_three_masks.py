@@ -1,7 +1,6 @@
 """The claims of chapter 07, one test each, and the pieces of the page that could drift from the package."""
 
 import math
-import re
 from pathlib import Path
 
 import numpy as np
@@ -338,38 +337,3 @@ def test_the_package_needs_no_mask():
     for patient in range(3):
         alone = model(visits.select(torch.tensor([patient])))[0]
         assert (alone - logits[patient, : len(alone)]).abs().max() < 1e-12
-
-
-# --------------------------------------------------------------------------------------------------------- the page
-
-
-def test_every_code_line_of_the_strip_is_shipped():
-    shipped = (ROOT / "src" / "visitwise" / "textbook.py").read_text(encoding="utf-8")
-    strip = PAGE.read_text(encoding="utf-8").split('<div class="strip"')[1].split("\n</div>\n\n")[0]
-    lines = re.findall(r"<div markdown>`([^`]+)`</div>", strip)
-    assert len(lines) == 4
-    for line in lines:
-        assert line in shipped
-
-
-def test_every_test_named_in_the_recap_exists():
-    named = re.findall(r"`(test_\w+)`", PAGE.read_text(encoding="utf-8"))
-    assert len(named) == 3
-    for name in named:
-        assert callable(globals()[name])
-
-
-def test_every_figure_on_the_page_is_drawn_by_the_notebook():
-    placed = re.findall(r'data-figure="(\w+)"', PAGE.read_text(encoding="utf-8"))
-    notebook = NOTEBOOK.read_text(encoding="utf-8")
-    assert len(placed) == 2
-    for name in placed:
-        assert notebook.count(f'tags=["figure:{name}"]') == 1
-
-
-def test_guess_and_exercise_cells_come_empty_and_each_exercise_has_a_solution():
-    notebook = NOTEBOOK.read_text(encoding="utf-8")
-    assert set(re.findall(r"^guess = (.*)$", notebook, re.MULTILINE)) == {"None"}
-    pairs = re.findall(r'^# %% tags=\["(exercise|solution)"\]', notebook, re.MULTILINE)
-    assert pairs == ["exercise", "solution"] * 2
-    assert notebook.count("return None  # your code here") == 2
