@@ -112,7 +112,7 @@ def test_every_chapters_mistakes_are_in_the_reference(site: Path) -> None:
     page = (site / "reference" / "check" / "index.html").read_text(encoding="utf-8")
     chapters = [path.stem for path in (ROOT / "src" / "visitwise" / "check").glob("*.py") if path.stem != "__init__"]
     assert len(chapters) == 7
-    assert [name for name in chapters if f'id="visitwise.check.{name}"' not in page] == []
+    assert [name for name in chapters if f'id="visitwise.check.{name}.' not in page] == []
 
 
 def test_every_page_says_what_its_numbers_were_computed_with(site: Path) -> None:
