@@ -183,6 +183,8 @@ import os, signal
 from visitwise import training
 from visitwise.cli import main
 
+# A shell that starts the tests in the background has its children ignore Ctrl-C.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 write = training._Run.write
 def write_and_interrupt(self, *arguments):
     write(self, *arguments)
