@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import torch
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from visitwise.cohort import Cohort, Outcome
 from visitwise.visits import Schema, Visits
@@ -197,3 +198,18 @@ def _by_patient(values: Tensor, codes: list[list[list[str]]]) -> list[list[list[
         nested.append(values[first : first + len(record)].tolist())
         first += len(record)
     return nested
+
+
+class Largest(TorchDispatchMode):
+    """How many numbers the largest tensor holds that is made under it; views of what was there do not count."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.numbers = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        given = {arg.untyped_storage().data_ptr() for arg in args if torch.is_tensor(arg)}
+        if result.untyped_storage().data_ptr() not in given:
+            self.numbers = max(self.numbers, result.numel())
+        return result

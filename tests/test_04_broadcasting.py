@@ -12,8 +12,8 @@ import torch
 from jaxtyping import Num
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
+from tests.oracles import Largest
 from visitwise.cohort import Outcome
 from visitwise.functional import hazard_nll, logits_from_hazard, survival
 from visitwise.model import VisitEncoder
@@ -273,21 +273,6 @@ def test_five_ways_to_write_the_mean_are_equal_to_a_loop():
         for way in ways:
             torch.testing.assert_close(way, loop, rtol=0, atol=1e-14)
         assert all(torch.equal(way, ways[0]) for way in ways[:3])
-
-
-class Largest(TorchDispatchMode):
-    """How many numbers the largest tensor holds that is made under it; views of what was there do not count."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.numbers = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        given = {arg.untyped_storage().data_ptr() for arg in args if torch.is_tensor(arg)}
-        if result.untyped_storage().data_ptr() not in given:
-            self.numbers = max(self.numbers, result.numel())
-        return result
 
 
 def test_stretching_copies_nothing_and_the_product_is_written_out_in_full():

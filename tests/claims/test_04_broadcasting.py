@@ -9,9 +9,9 @@ import pytest
 import torch
 from torch import Tensor
 from torch.nn import functional as F
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from tests.ledger import Evidence, claim
+from tests.oracles import Largest
 from visitwise.functional import hazard_nll, logits_from_hazard
 from visitwise.textbook import TextbookLSTM
 
@@ -281,21 +281,6 @@ def test_keepdim_is_one_way_of_several(evidence: Evidence) -> None:
 
 
 # ----------------------------------------------------------------------------------------------- memory, weighted sums
-
-
-class Largest(TorchDispatchMode):
-    """How many numbers the largest tensor holds that is made under it; views of what was there do not count."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.numbers = 0
-
-    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
-        result = func(*args, **(kwargs or {}))
-        given = {arg.untyped_storage().data_ptr() for arg in args if torch.is_tensor(arg)}
-        if result.untyped_storage().data_ptr() not in given:
-            self.numbers = max(self.numbers, result.numel())
-        return result
 
 
 @claim(

@@ -60,8 +60,7 @@ def notes_nll(hazard: Tensor, time: Tensor, event: Tensor, mask: Tensor | None) 
     shows="Without the mask on the hazards, the mask in the loss, or both, loss and slopes change by {idle:.0f}, to "
     "the last bit. Without the masks on the codes the loss goes from {loss:.4f} to {missed:.4f}, and a slope by up to "
     "{slope:.3f}.",
-    teaches="It depends on which is missed: no level stands in for another. With valid labels two of them do nothing. "
-    "The third is needed, for the number that the sum over a visit's codes is divided by.",
+    teaches="It depends on which is missed. With valid labels two of them do nothing. The third is needed, for the number that the sum over a visit's codes is divided by.",
     chapter=f"{MASKS_PAGE}#sixteen-ways-to-leave-masks-out",
 )
 def test_of_three_levels_of_masks_two_do_nothing_and_one_cannot_be_missed(evidence: Evidence) -> None:
@@ -217,8 +216,8 @@ def test_an_event_past_the_last_visit_is_silently_made_a_survivor(evidence: Evid
     verdict="FALSE",
     shows="A model that ignores every mask passes the same test, and a patient's hazards move by up to {careless:.4f} "
     "when others join the batch. With all masks they move by less than {bound:.0e}.",
-    teaches="A shape says nothing of masks. Test what only a right model has: a patient's hazards do not depend on "
-    "the others, nor on the size of the box.",
+    teaches="A shape says nothing of masks. Test what a right model must have and this one lacks: a patient's "
+    "hazards do not depend on the others, nor on the size of the box.",
     chapter=f"{MASKS_PAGE}#a-test-that-cannot-fail",
 )
 def test_a_model_that_ignores_every_mask_passes_a_test_of_shapes(evidence: Evidence) -> None:
