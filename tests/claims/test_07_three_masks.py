@@ -60,7 +60,8 @@ def notes_nll(hazard: Tensor, time: Tensor, event: Tensor, mask: Tensor | None) 
     shows="Without the mask on the hazards, the mask in the loss, or both, loss and slopes change by {idle:.0f}, to "
     "the last bit. Without the masks on the codes the loss goes from {loss:.4f} to {missed:.4f}, and a slope by up to "
     "{slope:.3f}.",
-    teaches="It depends on which is missed. With valid labels two of them do nothing. The third is needed, for the number that the sum over a visit's codes is divided by.",
+    teaches="It depends on which is missed. With valid labels two of them do nothing. The third is "
+    "needed, for the number that the sum over a visit's codes is divided by.",
     chapter=f"{MASKS_PAGE}#sixteen-ways-to-leave-masks-out",
 )
 def test_of_three_levels_of_masks_two_do_nothing_and_one_cannot_be_missed(evidence: Evidence) -> None:
