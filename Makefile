@@ -5,6 +5,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
 BUILD := explainer/_build
+NODE = $(PY) $(BUILD)/node.py node
+SCRIPTS := "src/visitwise/widgets/*.js" "explainer/assets/*.js" "explainer/_build/*.*js" "tests/figures/*.mjs"
 INSTALLED := $(VENV)/.installed
 PACKAGES := node_modules/.installed
 
@@ -26,7 +28,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ROOT_IS_FINE := $(shell [ "$$(id -u)" != 0 ] || echo --allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help site build test lab check exercises accept bench clean lock setup python port
+.PHONY: help site build test lab check mutants exercises accept bench clean lock setup python port
 
 help: ## Show this text
 	@echo "Visitwise: discrete-time survival analysis on visit sequences."
@@ -56,11 +58,16 @@ test: $(INSTALLED) $(PACKAGES) ## Run all tests; those in a browser too, if ther
 lab: $(INSTALLED) ## Open the notebooks in JupyterLab; LAB= passes options on, such as LAB=--no-browser
 	JUPYTER_CONFIG_PATH=$(CURDIR)/.jupyter $(BIN)/jupyter lab --notebook-dir=notebooks $(ROOT_IS_FINE) $(LAB)
 
-check: $(INSTALLED) ## Lint, formatting, types, and whether each exercise is made from its solution
+check: $(INSTALLED) $(PACKAGES) ## Lint, formatting, types, and whether each exercise is made from its solution
 	$(PY) $(BUILD)/exercises.py --check
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(NODE) node_modules/prettier/bin/prettier.cjs --check $(SCRIPTS)
+	$(NODE) node_modules/typescript/bin/tsc -p jsconfig.json
+
+mutants: $(INSTALLED) $(PACKAGES) ## Plant known mistakes in the figures' arithmetic, and list which are noticed
+	$(PY) -m tests.figures
 
 exercises: $(INSTALLED) ## Write the exercise of each solution into the notebooks
 	$(PY) $(BUILD)/exercises.py
@@ -69,10 +76,11 @@ accept: $(INSTALLED) ## Keep what the notebooks print now as what they have to p
 	$(PY) $(BUILD)/notebooks.py
 	$(PY) -m tests.accepted
 
-bench: $(INSTALLED) ## Measure the speed of training, and what it costs in fit (some minutes)
+bench: $(INSTALLED) $(PACKAGES) ## Measure the speed of training, what it costs in fit, and the figures (some minutes)
 	$(PY) -m tests.benchmarks.training_speed
 	$(PY) -m tests.benchmarks.price_of_buckets
 	$(PY) -m tests.benchmarks.packing
+	$(PY) -m tests.benchmarks.figures
 
 clean: ## Remove what the commands made, except .venv and node_modules
 	rm -rf site build dist explainer/notebooks .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache
@@ -91,6 +99,8 @@ $(INSTALLED): requirements.lock pyproject.toml | python
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
 	$(PY) -m pip install -r requirements.lock
 	$(PY) -m pip install --no-deps -e .
+	@# A kernel that is this very Python: JupyterLab then opens a notebook without asking which one to use.
+	$(PY) -m ipykernel install --sys-prefix
 	@touch $@
 
 $(PACKAGES): package.json package-lock.json $(INSTALLED)

@@ -8,11 +8,10 @@
 # %%
 from functools import partial
 
-import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 
-from visitwise import check, plots
+from visitwise import check
 from visitwise.baselines import best_constant_hazard
 from visitwise.check import likelihood
 from visitwise.cohort import Outcome
@@ -23,12 +22,12 @@ from visitwise.functional import (
     person_period,
     survival,
 )
-from visitwise.notebook import fact, show
+from visitwise.notebook import fact
 from visitwise.simulate import draw_outcome
+from visitwise.widgets import HazardLoom, TwoEndings
 
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)
-plt.style.use("visitwise.survival")
 
 # %% [markdown]
 # ## 1. Hazard and survival
@@ -113,15 +112,23 @@ torch.testing.assert_close(shared_out, torch.tensor(1.0))
 # %% [markdown]
 # Her hazard in interval 2 is [0.3](fact:hazard_2), the event probability [0.216](fact:event_probability_2): she has to
 # come that far first. The three event probabilities and the survival that is left add up to one.
+#
+# Take hold of Ada's hazards: drag a bar, or focus it and press the arrow keys. The slim bar inside it is the event
+# probability, the cross the event.
 
-# %% tags=["figure:ada"]
-figure, axes = plt.subplots(figsize=(5.4, 4.2))
-plots.hazard_and_survival(ada, survival(logits), axes)
-show(
-    figure,
-    alt=f"The hazard rises from {ada[0]:g} to {ada[-1]:g} over three "
-    f"visits while survival falls to {survival(logits)[-1]:.3f}.",
-)
+# %% tags=["figure:hazard_loom"]
+loom = HazardLoom(hazards=ada.tolist(), event=2)
+loom
+
+# %% [markdown]
+# What you set is in `loom.hazards` and `loom.event`. The next cell computes the loss from them, with the package, and
+# stops if it is not the number on show. Drag, and run it again.
+
+# %%
+dragged = logits_from_hazard(torch.tensor([loom.hazards]))
+rows = torch.tensor([loom.event + 1])
+nll = hazard_nll(dragged, rows, torch.tensor([True]))
+loom.agrees(nll=nll.item(), left=survival(dragged)[0, -1].item())
 
 # %% [markdown]
 # ### Must hazards sum to 1 as well?
@@ -416,60 +423,6 @@ curves = pd.DataFrame(
 )
 curves.rename_axis("truth", axis="columns").round(4)
 
-# %% tags=["figure:estimated_against_true"]
-figure, axes = plt.subplots(figsize=(5.4, 4.6))
-styles = {
-    "correct": ("survival", "o-"),
-    "row dropped": ("wrong", "^--"),
-    "row twice": ("wrong", "v:"),
-}
-for name, (role, mark) in styles.items():
-    axes.loglog(
-        truths,
-        curves[name],
-        mark,
-        color=plots.COLOURS[role],
-        linewidth=1.5,
-        markersize=7,
-    )
-axes.text(
-    0.055, 0.2, "wrong: censored\nrow dropped", color=plots.COLOURS["wrong"]
-)
-axes.text(
-    0.28,
-    0.12,
-    "wrong: event row\ncounted twice",
-    color=plots.COLOURS["wrong"],
-)
-axes.text(
-    0.68,
-    0.53,
-    "correct",
-    color=plots.COLOURS["survival"],
-    ha="center",
-    va="center",
-    rotation=42,
-)
-ticks = [0.05, 0.1, 0.2, 0.5, 1]
-axes.set(
-    xlabel="true hazard",
-    ylabel="estimated hazard",
-    xlim=(0.045, 1.1),
-    ylim=(0.04, 1.1),
-)
-for axis in (axes.xaxis, axes.yaxis):
-    axis.set_ticks(ticks, [f"{tick:g}" for tick in ticks])
-    axis.set_ticks([], minor=True)
-low, high = curves.iloc[0], curves.iloc[-1]
-show(
-    figure,
-    alt="Estimated against true hazard. Correct: on the diagonal. Censored "
-    f"row dropped: above it, most so for small hazards, {truths[0]} is "
-    f"estimated as {low['row dropped']:.3f}. Event row counted twice: "
-    f"below it, never above one half, {truths[-1]} is estimated as "
-    f"{high['row twice']:.3f}.",
-)
-
 # %%
 assert (curves["row twice"] <= 0.5).all()
 assert (
@@ -481,6 +434,41 @@ assert (
 # With the event's row counted twice the estimate is $\hat h / (1 + \hat h)$, where $\hat h$ is the right one. Even a
 # true hazard of [0.99](fact:largest_truth) comes out as [0.498](fact:largest_estimate_twice): such a loss can never
 # learn a hazard above one half.
+#
+# ### Both at once
+#
+# On the left of the figure is one patient, Cleo to begin with, and on the right all the cohorts. Drag her hazards, drag
+# the end of her record or let it end with the event, choose a loss, and slide the share that is lost.
+
+# %% tags=["figure:two_endings"]
+endings = TwoEndings(hazards=ada.tolist(), truth=truth, dropout=dropout)
+endings
+
+# %% [markdown]
+# The next cell takes the loss and the record that you set, draws the cohort on the right anew, and trains the smallest
+# model on it. It stops if a number is not the one on show.
+
+# %%
+chosen = {
+    "likelihood": hazard_nll,
+    "drop": likelihood.drop_censored_row,
+    "twice": likelihood.count_event_row_twice,
+}[endings.convention]
+set_by_you = logits_from_hazard(torch.tensor([endings.hazards]))
+its_rows = torch.tensor([len(endings.hazards)])
+its_end = torch.tensor([endings.ending == "event"])
+cohort = draw_outcome(
+    torch.full((n_patients, n_visits), endings.truth),
+    dropout=endings.dropout,
+    seed=1,
+)
+endings.agrees(
+    nll=chosen(set_by_you, its_rows, its_end).item(),
+    estimate=best_constant_hazard(chosen, cohort),
+)
+
+# %% [markdown]
+# The more are lost, the further the loss without the censored row is off, and most so for rare events.
 #
 # ### For shorter and longer follow-up
 

@@ -6,27 +6,26 @@
 # untouched, from top to bottom.
 
 # %%
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
 from sklearn.linear_model import LogisticRegression
 from torch.nn.functional import binary_cross_entropy_with_logits
 
-from visitwise import check, plots, simulate
+from visitwise import check, simulate
 from visitwise.baselines import best_constant_hazard
 from visitwise.check import likelihood
 from visitwise.check import person_period as wrong
 from visitwise.functional import hazard_nll, person_period
 from visitwise.losses import outcome_nll
 from visitwise.model import SurvivalRNN
-from visitwise.notebook import fact, show
+from visitwise.notebook import fact
 from visitwise.simulate import draw_outcome
 from visitwise.textbook import clamp_and_log_nll
+from visitwise.widgets import PersonPeriod, PushMap
 
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)
-plt.style.use("visitwise.survival")
 
 # %% [markdown]
 # ## 1. Three patients as rows
@@ -140,6 +139,30 @@ assert largest < 10**-decimals
 # %% [markdown]
 # Same value, same gradient in every cell: training with one *is* training with the other.
 #
+# Now move the three yourself. Drag the end of a patient's line, and both sums change alike; a fourth visit is there to grow
+# into. Then keep the rows after the end.
+
+# %% tags=["figure:person_period"]
+pour = PersonPeriod(stops=stop.tolist(), observed=observed.int().tolist())
+pour
+
+# %% [markdown]
+# The next cell computes both sums from what you set, with the package and with PyTorch.
+
+# %%
+cells = torch.logit(torch.tensor(pour.given["hazards"]))
+dragged = torch.tensor(pour.stops), torch.tensor(pour.observed) == 1
+pick = person_period(*dragged)
+pour.agrees(
+    nll=hazard_nll(cells, *dragged, reduction="sum").item(),
+    bce=binary_cross_entropy_with_logits(
+        cells[pick.patient, pick.visit],
+        pick.event.double(),
+        reduction="sum",
+    ).item(),
+)
+
+# %% [markdown]
 # ### And another library fits the same curve
 #
 # scikit-learn knows nothing of survival. Give its logistic regression the rows of patients whose hazard depends on one
@@ -287,47 +310,6 @@ assert difference.abs().max() < 1e-6
 # all five lines: kept after the event, after censoring, or both, its zeros say "seen event-free" of intervals that nobody
 # saw.
 
-# %% tags=["figure:wrong_rows"]
-figure, (life, learnt) = plt.subplots(
-    2, figsize=(6.4, 7.4), height_ratios=(6, 5)
-)
-colour = plots.COLOURS
-six = zip(outcome.stop[:6].tolist(), seen[:6].tolist(), strict=True)
-for line, (rows_of, event) in enumerate(six):
-    marks = "s" * (rows_of - event) + "X" * event
-    marks += "." * (n_visits - rows_of)
-    for mark, role in {"s": "survival", "X": "event", ".": "wrong"}.items():
-        at = [k for k in range(n_visits) if marks[k] == mark]
-        life.plot(at, [line] * len(at), mark, color=colour[role])
-life.set(xlabel="interval", ylabel="patient", ylim=(5.6, -0.6))
-life.set_xticks(range(0, n_visits, 2))
-life.set_title("square: y = 0, cross: y = 1, dot: no row")
-for place, value in enumerate(learned.values()):
-    role = "wrong" if place else "survival"
-    learnt.plot(value, place, "os"[place > 0], color=colour[role])
-    beside = max(value, truth) + 0.007
-    learnt.text(
-        beside, place, f"{value:.3f}", va="center", color=colour[role]
-    )
-learnt.axvline(truth, color=colour["muted"], linestyle=":", zorder=0)
-learnt.set_yticks(range(5), list(learned))
-learnt.set(
-    xlabel="hazard learned; dotted line: the truth",
-    xlim=(0, 0.26),
-    ylim=(4.6, -0.6),
-)
-show(
-    figure,
-    alt="Above, six patients as lines of twelve cells: squares survived, a "
-    "cross for the event, dots where there is no row. Below, the hazard "
-    f"learned: {learned['rows at risk']:.3f} from the rows at risk, "
-    f"{learned['+ after the event']:.3f} with the cells after an event, "
-    f"{learned['+ after censoring']:.3f} with those after censoring, "
-    f"{learned['every cell']:.3f} from every cell, "
-    f"{learned['event patients alone']:.3f} from patients with an event. "
-    f"The truth is {truth}.",
-)
-
 # %% [markdown]
 # ## 4. Mean of what?
 #
@@ -336,9 +318,10 @@ show(
 
 # %%
 each = hazard_nll(*three, reduction="none")
+per_row = binary_cross_entropy_with_logits(z, y)
 means = {
     "per patient": each.mean().item(),
-    "per row": (each.sum() / stop.sum()).item(),
+    "per row": per_row.item(),
     "of batch means": ((each[0] + each[1]) / 2 + each[2]).item() / 2,
 }
 pd.DataFrame({"mean": means}).round(4)
@@ -508,55 +491,34 @@ assert (dead["push"] < -0.99).all()
 # Below a logit of [-16.1](fact:bce_edge_event) the loss stands still at [16.118](fact:bce_frozen_event) and the gradient is exactly 0. The
 # surer the wrong answer, the less it is corrected: not at all.
 
-# %% tags=["figure:dead_zone"]
-z = torch.linspace(-22, 22, 441)[:, None].requires_grad_()
-ones = torch.ones(len(z), dtype=torch.long)
+# %%
 edge = -np.log(eps / (1 - eps))
-figure, (upper, lower) = plt.subplots(2, figsize=(6.4, 7.0), sharex=True)
-for ended, role in (("event", "hazard"), ("survived", "survival")):
-    record = ones, torch.full((len(z),), ended == "event")
-    side = -1 if ended == "event" else 1
-    x = side * z.detach()[:, 0]  # the surer and the more wrong, the larger
-    for way, loss in {
-        "logit": hazard_nll(z, *record),
-        "clamped": clamp_and_log_nll(torch.sigmoid(z), *record),
-    }.items():
-        steep = torch.autograd.grad(len(z) * loss, z)[0][:, 0]
-        height = torch.nn.functional.softplus(x)
-        shown, style = x > -30, {"color": colour[role]}
-        if way == "clamped":
-            height = height.clamp(max=edge)
-            shown = x > edge - 0.15
-            style = {"color": colour["wrong"], "linestyle": "--"}
-        upper.plot(side * x[shown], height[shown], **style)
-        lower.plot(side * x[shown], steep[shown], **style)
-    for panel in (upper, lower):
-        panel.axvspan(
-            side * edge, side * 22, color=colour["muted"], alpha=0.18, lw=0
-        )
-    at, where = 9 * side, {1: "right", -1: "left"}[side]
-    upper.text(at, 11.5, ended, color=colour[role], ha=where)
-    lower.text(at, 0.75 * side, ended, color=colour[role], ha=where)
-    upper.text(
-        side * 21.5, 1, "dead\nzone", color=colour["muted"], ha=where
-    )
-upper.text(
-    0,
-    17.5,
-    f"dashed: clamped, flat at {edge:.1f}",
-    color=colour["wrong"],
-    ha="center",
-)
-upper.set(ylabel="loss of the row", xlim=(-22, 22))
-lower.set(xlabel="logit", ylabel="gradient")
-show(
-    figure,
-    alt="Loss and gradient of one row against its logit. From the logit the "
-    "loss of a wrong answer grows along a line and its gradient stays near "
-    "minus one for an event, plus one for an interval survived. Clamped, the "
-    f"loss is flat and the gradient zero beyond a logit of {edge:.1f} either "
-    "way.",
-)
+assert -16.2 < -edge < -16.1
+
+# %% [markdown]
+# Drag any logit of four patients up or down. The arrow in its cell is the push, minus the gradient. Dora, the fourth, has
+# her event where the model was sure of none: take the loss from the logit, and her arrow comes back.
+
+# %% tags=["figure:push_map"]
+push_map = PushMap(eps=eps)
+push_map
+
+# %% [markdown]
+# The next cell reads the logits back, and computes the loss of the four with the package and its gradient with autograd,
+# both in float64. It stops if that loss, or the gradient of the chosen cell, is not the one on show.
+
+# %%
+z = torch.tensor(push_map.logits, dtype=torch.float64).view(4, 6)
+z.requires_grad_()
+ends = [torch.tensor(push_map.given[key]) for key in ("stop", "observed")]
+if push_map.path == "clamp":
+    h = torch.sigmoid(z)
+    total = 4 * clamp_and_log_nll(h, *ends, eps=push_map.eps)
+else:
+    total = hazard_nll(z, *ends, reduction="sum")
+(gradient,) = torch.autograd.grad(total, z)
+of_cell = gradient.flatten()[push_map.cell].item()
+push_map.agrees(nll=total.item(), gradient=of_cell)
 
 # %% [markdown]
 # ### Stuck for good

@@ -6,12 +6,11 @@
 # top to bottom.
 
 # %%
-import itertools
-
 import matplotlib.pyplot as plt
 import pandas as pd
 import torch
 from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
 
 from visitwise import check, plots
 from visitwise.check import class_or_function as wrong
@@ -28,6 +27,7 @@ from visitwise.factorization import (
 from visitwise.functional import hazard_nll
 from visitwise.losses import HazardNLL, MultiTaskLoss, multi_task_loss
 from visitwise.notebook import fact, show
+from visitwise.widgets import TwoDoors
 
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)
@@ -148,37 +148,46 @@ before["loss(...)"]
 # From `hazard_nll` on the three are the same, call for call. The module adds
 # [3](fact:calls_before_by_module) calls before: two of PyTorch's, which run the hooks, and your `forward`.
 
+# %% [markdown]
+# ### Is it so for PyTorch's own losses?
+#
+# Its cross-entropy comes both ways, too. Your own PyTorch was recorded for Ada's three rows: every function on the way
+# to the compiled code. Drag the frame in focus, put a hook on the module, and give both doors a weight for the event.
+
 # %% tags=["figure:two_doors"]
-figure, axes = plt.subplots(figsize=(5.4, 4.6))
-muted, ink = plots.COLOURS["muted"], "black"
-words = {"ha": "center", "va": "center", "fontsize": 13, "color": ink}
-box = {"boxstyle": "round,pad=0.4", "facecolor": "none"}
-arrow = {"arrowstyle": "-|>", "color": muted}
-arrow |= {"shrinkA": 15, "shrinkB": 15}
-edge = {name: box | {"edgecolor": name} for name in (muted, ink)}
-for x, written in enumerate(doors):
-    names = [name.rpartition(".")[2] for name in before[written]]
-    heights = [4, *range(len(names), 0, -1), 0]
-    axes.text(x, 4, written, **words)
-    for height, name in zip(heights[1:-1], names, strict=True):
-        axes.text(x, height, name, **words, bbox=edge[muted])
-    for top, low in itertools.pairwise(heights):
-        axes.annotate("", (x, low), (x, top), arrowprops=arrow)
-n_below = len(below["loss(...)"]) - 1
-shared = f"hazard_nll, and the same {n_below} calls below it"
-axes.text(1, 0, shared.center(50), **words, bbox=edge[ink])
-axes.text(1.36, 2, "hooks run\nhere", **words | {"color": muted})
-axes.set(xlim=(-0.5, 2.6), ylim=(-0.4, 4.3))
-axes.axis("off")
-show(
-    figure,
-    alt="Three doors lead to the same box, hazard_nll and the "
-    f"{n_below} calls below it: the function at once, loss.forward through "
-    f"{len(before['loss.forward(...)'])} call, and the module through "
-    f"{len(before['loss(...)'])}, one of which runs the hooks.",
-)
+two_doors = TwoDoors()
+two_doors
 
 # %% [markdown]
+# What you set is in `two_doors.pos_weight` and its like. The next cell goes through both doors with it, and stops if
+# the losses are not those on show.
+
+# %%
+z, y = torch.logit(hazards[0]), torch.tensor([0.0, 0.0, 1.0])
+own = two_doors.pos_weight
+w = None if own == "none" else torch.tensor(float(own))
+keeper = nn.BCEWithLogitsLoss(pos_weight=w, reduction="sum")
+if two_doors.moved:
+    keeper.to(torch.float32)
+entered = binary_cross_entropy_with_logits(
+    z, y, pos_weight=w, reduction="sum"
+)
+two_doors.agrees(
+    function_loss=entered.item(), module_loss=keeper(z, y).item()
+)
+
+# %%
+if not two_doors.moved:
+    assert torch.equal(keeper(z, y), entered)
+if w is None:
+    ada = hazard_nll(z[None], stop[:1], observed[:1])
+    torch.testing.assert_close(entered, ada)
+{name: held.dtype for name, held in keeper.state_dict().items()}
+
+# %% [markdown]
+# Without a weight the loss is Ada's from chapter 1, and the module keeps nothing. With one, the module owns a tensor:
+# `.to` moves it, and leaves yours alone. Move a weight that float32 rounds, and the two losses part.
+#
 # ### What if there is no forward?
 
 # %%
@@ -795,7 +804,7 @@ fact("hooks_by_call", by_door.loc["loss(...)", "hooks run"])
 fact("calls_before_by_function", len(before["hazard_nll(...)"]))
 fact("calls_before_by_forward", len(before["loss.forward(...)"]))
 fact("calls_before_by_module", len(before["loss(...)"]))
-fact("calls_below_hazard_nll", n_below)
+fact("calls_below_hazard_nll", len(below["loss(...)"]) - 1)
 
 # %%
 fact("readmission_loss", task_losses["readmission"])

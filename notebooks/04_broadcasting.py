@@ -9,7 +9,6 @@
 import itertools
 import warnings
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
@@ -17,16 +16,16 @@ from jaxtyping import Num
 from torch import Tensor
 from torch.nn import functional as F
 
-from visitwise import check, plots
+from visitwise import check
 from visitwise.check import shapes
 from visitwise.functional import hazard_nll, logits_from_hazard, survival
-from visitwise.notebook import fact, show
+from visitwise.notebook import fact
 from visitwise.simulate import draw_outcome
 from visitwise.textbook import TextbookLSTM
+from visitwise.widgets import Broadcasting
 
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)
-plt.style.use("visitwise.survival")
 
 # %% [markdown]
 # ## 1. Sums and counts
@@ -205,49 +204,28 @@ assert (cases["outcome"][apart] == "raises").all()
 # [84](fact:bc_raises) raise, [36](fact:bc_wrong) run and are wrong, [5](fact:bc_right) are right: those with one patient
 # and one visit, where there is a single count. Three *different* sizes above 1 always raise, so test with such.
 
-# %% tags=["figure:broadcast_outcomes"]
-looks = {
-    "raises": ("x", "muted", 40),
-    "wrong shape": ("^", "hazard", 110),
-    "wrong numbers": ("D", "wrong", 90),
-    "right": ("o", "survival", 110),
-}
-figure, grid = plt.subplots(2, 3, figsize=(5.6, 4.8))
-for n_patients, axes in enumerate(grid.flat[:5], start=1):
-    panel = cases[cases["B"] == n_patients]
-    for name, (mark, role, area) in looks.items():
-        chosen = panel[panel["outcome"] == name]
-        style = {"color": plots.COLOURS[role], "label": name}
-        axes.scatter(chosen["E"], chosen["V"], area, marker=mark, **style)
-    axes.set(
-        title=f"B = {n_patients}",
-        xlim=(0.4, 5.6),
-        ylim=(5.6, 0.4),
-        xticks=range(1, 6),
-        yticks=range(1, 6),
-        aspect="equal",
-    )
-    axes.tick_params(length=0, labelleft=n_patients in (1, 4))
-for axes in grid[:, 0]:
-    axes.set_ylabel("visits V")
-for axes in (grid[1, 0], grid[1, 1], grid[0, 2]):
-    axes.set_xlabel("entries E")
-names = ["raises", "wrong shape", "wrong\nnumbers", "right"]
-handles, _ = grid[0, 0].get_legend_handles_labels()
-grid[1, 2].axis("off")
-grid[1, 2].legend(
-    handles, names, loc="center left", handletextpad=0, borderpad=0
-).set_frame_on(False)
-show(
-    figure,
-    alt=f"One panel for each number of patients, 1 to 5; in each, visits "
-    f"against entries. Of 125 cells {tally['raises']} raise an error, "
-    f"{tally['wrong shape']} run and have a wrong shape, most of them with "
-    f"one visit; {tally['wrong numbers']} have the right shape and wrong "
-    f"numbers, where all three sizes are equal or where one patient has as "
-    f"many visits as entries; {tally['right']} are right, with one patient "
-    f"and one visit.",
-)
+# %% [markdown]
+# Drag the sizes, or a place in the result, and see which count divided it; the frame in the map can be dragged, too.
+
+# %% tags=["figure:broadcasting"]
+trap = Broadcasting(sizes=list(sums.shape), cell=[0, 0, 1])
+trap
+
+# %% [markdown]
+# What you set is in `trap.sizes`, `trap.keepdim` and `trap.cell`. The next cell divides by itself, with PyTorch, and stops
+# if the figure shows other numbers. Drag, and run it again.
+
+# %%
+b, v, e = trap.sizes
+n = torch.tensor(trap.given["counts"])[:b, :v]
+dragged = torch.arange(10.0, 10 + 5 * b * v * e, 5).reshape(b, v, e)
+try:
+    result = dragged / (n[..., None] if trap.keepdim else n)
+except RuntimeError as problem:
+    print(problem)
+else:
+    divided = result[tuple(trap.cell)].item()
+    trap.agrees(value=divided, cells=result.numel())
 
 # %% [markdown]
 # ### The same as a table
@@ -744,8 +722,15 @@ torch.testing.assert_close(
 
 # %% [markdown]
 # Nine terms instead of three: each prediction is compared with *everybody's* label. Only the diagonal was meant. The loss
-# is [0.8747](fact:bc_bce_column).
-#
+# is [0.8747](fact:bc_bce_column). Choose *a loss* in the figure of section 4 and drag the predictions; the next cell
+# computes both means of what you set.
+
+# %%
+p = torch.tensor(trap.predictions)
+met = cross_entropy(p, column if trap.column else label)
+trap.agrees(loss=met.item(), meant=cross_entropy(p, label).item())
+
+# %% [markdown]
 # ### What does such a loss teach?
 #
 # Let the three logits be free, as if a model could fit anything, and look where the gradient of each is zero.

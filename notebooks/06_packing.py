@@ -18,6 +18,7 @@ from visitwise.notebook import fact, show
 from visitwise.simulate import TEACHING
 from visitwise.training import fit
 from visitwise.visits import Visits
+from visitwise.widgets import PackingBench
 
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)
@@ -203,43 +204,50 @@ assert torch.equal(four.unpack(packed), rows)
 # %% [markdown]
 # PyTorch's own `pack_padded_sequence` gives the same four fields. `Visits.pack` needs no box, and `unpack` brings the
 # values back in the order of the visits.
+#
+# The next figure packs four patients of any length: drag the ends of their records, or the line over the packed ones,
+# which moves the columns into `data`. Below, a tiny LSTM with fixed weights reads them padded and packed.
 
-# %% tags=["figure:packing"]
-figure, panels = plt.subplots(2, 1, figsize=(4.6, 6.0), layout="tight")
-number = four.pad(packed.data.argsort(), fill=-1)
-orders = [range(4), packed.sorted_indices.tolist()]
-cell = {"fillstyle": "none", "markersize": 24}
-for axes, order in zip(panels, orders, strict=True):
-    for place, patient in enumerate(order):
-        for k, row in enumerate(number[patient].tolist()):
-            if row >= 0:
-                axes.plot(
-                    k, place, "s", color=plots.COLOURS["survival"], **cell
-                )
-                axes.text(k, place, row, ha="center", va="center")
-            elif axes is panels[0]:
-                axes.plot(k, place, "x", color=plots.COLOURS["muted"])
-    axes.set_yticks(range(4), [names[patient] for patient in order])
-    axes.set(xlim=(-0.6, 4.6), ylim=(3.6, -0.6), xlabel="visit")
-    axes.spines[["left", "bottom"]].set_visible(False)
-    axes.tick_params(length=0)
-panels[0].set_title(f"padded: {number.numel()} cells")
-panels[1].set_title(f"packed: {len(packed.data)} rows")
-sizes = packed.batch_sizes.tolist()
-panels[0].set_xticks(range(5))
-panels[1].set_xticks(range(5), [f"{k}\n({n})" for k, n in enumerate(sizes)])
-panels[1].set_xlabel("visit (batch_sizes)")
-show(
-    figure,
-    alt=f"Above, a box of {number.numel()} cells: four patients by five "
-    f"visits, {len(rows)} of them filled. Below, the patients sorted by "
-    "length, the empty cells gone; the filled cells are numbered down each "
-    f"column, and the columns are {', '.join(map(str, sizes))} high.",
-)
+# %% tags=["figure:packing_bench"]
+bench = PackingBench(lengths=lengths)
+bench
 
 # %% [markdown]
-# The numbers are the rows of `data`. The lower panel has no padding; the LSTM takes one column at a time, and each
-# column is as high as there are patients left.
+# The numbers are the rows of `data`. Packed there is no padding; the LSTM takes one column at a time, and each column
+# is as high as there are patients left. The next cells pack the lengths that you set, and run the same LSTM, in
+# PyTorch, over the box and over what is packed. They stop if what they find is not on show.
+
+# %%
+dragged = torch.tensor(bench.lengths)
+width = int(dragged.max())
+real = torch.arange(width) < dragged[:, None]
+visits = torch.tensor(bench.given["visits"])[:, :width]
+box_of_four = visits.where(real[..., None], bench.pad)
+packed_four = pack_padded_sequence(box_of_four, dragged, True, False)
+bench.agrees(rows=len(packed_four.data), cells=real.numel())
+
+# %%
+both_halves = bench.bidirectional
+tiny = torch.nn.LSTM(2, 3, batch_first=True, bidirectional=both_halves)
+weights = bench.given["weights"]
+own = {name: torch.tensor(weights[name]) for name in tiny.state_dict()}
+tiny.load_state_dict(own)
+tiny.requires_grad_(False)
+states_padded, (end_padded, _) = tiny(box_of_four)
+states_packed, (end_packed, _) = tiny(packed_four)
+back, _ = pad_packed_sequence(states_packed, batch_first=True)
+at_visits = (states_padded - back)[real].abs().max()
+at_end = (end_padded - end_packed).abs().max()
+bench.agrees(most_apart=at_visits, h_n_most_apart=at_end)
+
+# %%
+if not bench.bidirectional:
+    assert at_visits < 1e-12
+if len(set(bench.lengths)) > 1:
+    assert at_end > 1e-3
+
+# %% [markdown]
+# Section 3 asks why the states at visits are the same, section 4 why `h_n` is not.
 #
 # ### Exercise 1
 #

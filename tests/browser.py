@@ -7,6 +7,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 ARGUMENTS = ["--no-sandbox", "--disable-gpu", "--disable-background-networking"]
 
@@ -43,3 +44,21 @@ def served(site: Path) -> Iterator[str]:
         threading.Thread(target=server.serve_forever, daemon=True).start()
         yield f"http://127.0.0.1:{server.server_address[1]}"
         server.shutdown()
+
+
+BRING_TO_LIFE = """async () => {
+  const end = Date.now() + 20000;
+  for (const block of document.querySelectorAll("[data-live]")) {
+    block.scrollIntoView({ block: "center", behavior: "instant" });
+    while (!("mounted" in block.dataset)) {
+      if (Date.now() > end) throw new Error(`${block.dataset.live} was not brought to life`);
+      await new Promise(requestAnimationFrame);
+    }
+  }
+  scrollTo({ top: 0, behavior: "instant" });
+}"""
+
+
+def bring_to_life(page: Any) -> None:
+    """Scroll past everything on a page that can be moved, as a reader does, and wait until it can be."""
+    page.evaluate(BRING_TO_LIFE)

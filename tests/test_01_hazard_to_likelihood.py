@@ -9,6 +9,8 @@ from pycox.models.loss import nll_logistic_hazard
 from pycox.preprocessing.label_transforms import LabTransDiscreteTime
 from torch import Tensor
 
+from tests.figures import two_endings
+from visitwise.baselines import best_constant_hazard
 from visitwise.check import likelihood
 from visitwise.cohort import Outcome
 from visitwise.functional import (
@@ -19,6 +21,7 @@ from visitwise.functional import (
     survival,
 )
 from visitwise.simulate import draw_outcome
+from visitwise.widgets import TwoEndings
 
 ADA = torch.tensor([0.1, 0.2, 0.3], dtype=torch.float64)
 BOTH = torch.tensor([[0.1, 0.2, 0.3], [0.15, 0.25, torch.nan]], dtype=torch.float64)
@@ -123,6 +126,16 @@ def test_pycox_counts_the_censored_row_as_we_do(observed: bool):
     assert one.item() == pytest.approx(0.685179, abs=5e-7)
 
 
+def test_the_figure_of_two_endings_calls_right_what_pycox_computes():
+    states = two_endings.states(np.random.default_rng(4))
+    for state in states:
+        logits = torch.logit(torch.tensor([state["hazards"]], dtype=torch.float64))
+        seen = torch.tensor([float(state["ending"] == "event")], dtype=torch.float64)
+        pycoxs = nll_logistic_hazard(logits, torch.tensor([logits.shape[1] - 1]), seen).item()
+        assert two_endings.oracle(state, {})["losses"]["likelihood"] == pytest.approx(pycoxs, rel=1e-12)
+    assert len(states) >= 300
+
+
 def test_pycox_labels_put_the_censored_on_the_last_interval_seen_to_its_end():
     labels = LabTransDiscreteTime(np.array([0.0, 1.0, 2.0, 3.0]))
     index, _ = labels.transform(np.array([1.5, 1.5]), np.array([1.0, 0.0]))
@@ -158,6 +171,24 @@ def test_each_loss_is_smallest_at_its_own_count_of_rows(hazard: float, visits: i
         assert abs(slope(loss, outcome, estimate)) < 1e-12
         assert slope(loss, outcome, estimate * 0.99) < -1e-5
         assert slope(loss, outcome, min(estimate * 1.01, 0.999)) > 1e-5
+
+
+@pytest.mark.parametrize(("truth", "dropout"), [(0.05, 0.0), (0.1, 0.1), (0.95, 0.5)])
+def test_the_figures_counts_are_the_smallest_losses_of_a_cohort_drawn_anew(truth: float, dropout: float):
+    shown = two_endings.oracle(TwoEndings(truth=truth, dropout=dropout).state, {})["estimates"]
+    outcome = draw_outcome(torch.full((100_000, 5), truth, dtype=torch.float64), dropout=dropout, seed=1)
+    for name, loss in two_endings.LOSSES.items():
+        assert best_constant_hazard(loss, outcome) == pytest.approx(shown[name], abs=1e-12)
+
+
+def test_dropping_the_censored_row_errs_most_for_rare_events_and_with_much_dropout():
+    given = TwoEndings().given
+    patients, events, rows = (np.array(given[name]) for name in ("patients", "events", "rows"))
+    factor = events / (rows - (patients - events)) / two_endings.TRUTHS
+    assert (np.diff(factor, axis=0) > 0).all()  # with more dropout
+    assert (np.diff(factor[:, :10], axis=1) < 0).all()  # with a higher true hazard, up to one half
+    assert (factor[:, :10] > 1.005).all()
+    assert (events / (rows + events)).max() < 0.5
 
 
 @pytest.mark.parametrize(("hazard", "visits"), CASES)

@@ -1,6 +1,9 @@
 """The claims of chapter 03, one test each, and the pieces of the page that could drift from the package."""
 
+import json
 import re
+import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -26,6 +29,7 @@ from visitwise.factorization import (
 )
 from visitwise.functional import hazard_nll
 from visitwise.losses import HazardNLL, MultiTaskLoss, multi_task_loss
+from visitwise.widgets.two_doors import TwoDoors, record, stack_of
 
 HAZARDS = torch.tensor([[0.1, 0.2, 0.3], [0.15, 0.25, torch.nan]], dtype=torch.float64)
 STOP, OBSERVED = torch.tensor([3, 2]), torch.tensor([True, True])
@@ -90,6 +94,68 @@ def test_the_call_stacks_merge_at_the_function_and_are_the_same_below_it():
     ]
     assert below[0] == below[1] == below[2]
     assert len(below[0]) > 5
+
+
+KERNEL = "binary_cross_entropy_with_logits"
+
+
+@pytest.mark.parametrize("hook", [False, True])
+@pytest.mark.parametrize("pos_weight", ["none", "1.0", "3.0", "2.3"])
+def test_both_doors_of_cross_entropy_lead_to_the_same_compiled_call(hook: bool, pos_weight: str):
+    given = TwoDoors().given
+    calls = {
+        each["door"]: [given["frames"][k]["name"].rpartition(".")[2] for k in each["frames"]]
+        for each in given["calls"]
+        if (each["hook"], each["pos_weight"], each["moved"]) == (hook, pos_weight, False)
+    }
+    hooked = ["inner"] if hook else []
+    assert calls["function"] == ["your line", KERNEL, KERNEL]
+    assert calls["forward"] == ["your line", "forward", KERNEL, KERNEL]
+    assert calls["call"] == ["your line", "_wrapped_call_impl", "_call_impl", *hooked, "forward", KERNEL, KERNEL]
+    same = [(each["same_loss"], each["same_gradient"]) for each in given["calls"] if not each["moved"]]
+    assert set(same) == {(True, True)}
+    ran = {(each["door"], each["hook"]): each["hooks"] for each in given["calls"]}
+    assert {key for key, times in ran.items() if times} == {("call", True)}
+
+
+def test_a_weight_that_float32_rounds_parts_the_doors_once_it_is_moved_and_no_other_does():
+    for each in TwoDoors().given["calls"]:
+        parted = each["moved"] and each["pos_weight"] == "2.3" and each["door"] != "function"
+        assert (each["same_loss"], each["same_gradient"]) == (not parted, not parted)
+        kept = each["door"] != "function" and each["pos_weight"] != "none"
+        assert [name for name, *_ in each["holds"]] == ["pos_weight"] * kept
+        assert all(dtype == ("float32" if each["moved"] else "float64") for *_, dtype in each["holds"])
+
+
+def test_the_record_names_no_place_of_this_machine_and_is_the_same_twice():
+    first = record()
+    assert first == record()
+    told = json.dumps(first)
+    assert not re.search(r"0x[0-9a-f]{4}|site-packages|\.\.|\\\\", told)
+    assert str(Path.home()) not in told
+    for frame in first["frames"]:
+        assert re.fullmatch(r"(torch|visitwise)/[\w/]+\.py|compiled, in C\+\+", frame["file"])
+
+
+def test_recording_leaves_a_profiler_as_it_was_even_if_the_call_fails():
+    seen: list[str] = []
+
+    def profiler(_frame: object, event: str, _called: object) -> None:
+        seen.append(event)
+
+    sys.setprofile(profiler)
+    try:
+        value, stack = stack_of(
+            lambda: nn.functional.binary_cross_entropy_with_logits(RECORD[0][0], torch.ones(3).double())
+        )
+        with pytest.raises(ValueError, match="same as input size"):
+            stack_of(lambda: nn.functional.binary_cross_entropy_with_logits(RECORD[0][0], torch.ones(2)))
+        kept = sys.getprofile()
+    finally:
+        sys.setprofile(None)
+    assert kept is profiler
+    assert value.isfinite()
+    assert [frame["name"].rpartition(".")[2] for frame in stack][1:] == [KERNEL, KERNEL]
 
 
 def test_without_forward_a_module_cannot_be_called():

@@ -13,12 +13,14 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.profiler import ProfilerActivity, profile
 
+from tests.figures import packing_bench
 from visitwise.check import packing
 from visitwise.cohort import Cohort
 from visitwise.functional import hazard_nll
 from visitwise.model import SurvivalRNN
 from visitwise.simulate import TEACHING
 from visitwise.visits import Visits
+from visitwise.widgets import PackingBench
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGE = ROOT / "explainer" / "06-packing.md"
@@ -160,6 +162,16 @@ def test_padding_enters_through_the_backward_half_and_from_the_left():
     left = torch.stack([row.roll(width - n, 0) for row, n in zip(box, lengths, strict=True)])
     back = torch.stack([row.roll(n - width, 0) for row, n in zip(model.recurrence(left)[0], lengths, strict=True)])
     assert (visits.unpad(back) - visits.unpad(model.recurrence(box)[0])).abs().max() > 0.01
+
+
+def test_in_the_figure_padding_reaches_every_shorter_records_h_n_and_its_visits_only_backwards():
+    given = PackingBench().given
+    for state in packing_bench.states(np.random.default_rng(5)):
+        shown = packing_bench.oracle(state, given)
+        shorter = [n < max(state["lengths"]) for n in state["lengths"]]
+        assert shown["h_n_differs"] == shorter
+        assert shown["states_differ"] == (shorter if state["bidirectional"] else [False] * 4)
+        assert all((h_n > 0.005) == short for h_n, short in zip(shown["h_n_apart"], shorter, strict=True))
 
 
 # ---------------------------------------------------------------------------------------------------- where it breaks

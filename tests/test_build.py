@@ -1,6 +1,7 @@
 """What the site's build refuses: numbers that no run computed, code that is not shipped, formulas, figures, links."""
 
 import json
+import re
 import subprocess
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ import commands
 import facts
 import formulas
 import links
+import live
 import notebooks
 import pages
 import port
@@ -29,6 +31,10 @@ def code(source: str, *outputs: dict[str, Any], **metadata: Any) -> dict[str, An
 
 def shown(data: dict[str, Any], **metadata: Any) -> dict[str, Any]:
     return {"output_type": "display_data", "data": data, "metadata": metadata}
+
+
+def no_figure(record: dict[str, Any]) -> str:
+    pytest.fail(f"nothing here is a figure that moves, and {record} was drawn")
 
 
 def published(name: str, value: float) -> dict[str, Any]:
@@ -192,7 +198,7 @@ def test_formulas_are_set_and_a_wrong_one_is_reported_with_its_text() -> None:
     setter = formulas.Typesetter()
     good = r'<p><span class="arithmatex">\(h_k &lt; 1\)</span></p><div class="arithmatex">\[S\]</div>'
     page = setter.page(good + r'<span class="arithmatex">\(\frac{1}\)</span>', problems.append)
-    process = setter.process
+    process = setter.node.process
     setter.close()
     assert page.count("<math") == 2
     assert 'annotation encoding="application/x-tex">h_k &lt; 1<' in page
@@ -229,7 +235,7 @@ def test_notebook_becomes_markdown_with_its_outputs_put_in_last() -> None:
     assert text.startswith("# TITLE\n\n<DETAILS>") or '<details markdown="1">' in text
     assert "```python\nprint(1 < 2)\n```" in text
     assert "<summary>One solution</summary>\n\n```python\n2\n```" in text
-    filled = pages.fill(text, notebook, pytest.fail)
+    filled = pages.fill(text, notebook, pytest.fail, no_figure)
     assert ">True &lt;</pre>" in filled
     assert "data-cell-outputs" not in filled
 
@@ -246,7 +252,7 @@ def test_figure_without_alt_text_is_reported_with_its_cell() -> None:
             code("script", shown({"text/html": "<script>1</script>"})),
         ]
     }
-    filled = pages.fill(pages.to_markdown(notebook, problems.append), notebook, problems.append)
+    filled = pages.fill(pages.to_markdown(notebook, problems.append), notebook, problems.append, no_figure)
     assert problems == [
         'cell 1: a figure without alt text; end the cell with `show(figure, alt="...")`',
         'cell 3: a figure without alt text; end the cell with `show(figure, alt="...")`',
@@ -259,7 +265,7 @@ def test_figure_of_a_tagged_cell_can_be_shown_on_a_page_and_no_other() -> None:
     problems: list[str] = []
     picture = shown({"image/svg+xml": ["<svg>", "</svg>"]})
     cells = [code("show(a)", picture, tags=["figure:a"]), code("b", tags=["figure:b"])]
-    known = pages.figures([("01_x", {"cells": cells}), ("02_y", {"cells": cells[:1]})], problems.append)
+    known = pages.figures([("01_x", {"cells": cells}), ("02_y", {"cells": cells[:1]})], problems.append, no_figure)
     assert known == {"a": "<svg></svg>"}
     assert problems == [
         "01_x: the tag `figure:b` marks 0 figures, or a name in use; expected one",
@@ -269,6 +275,28 @@ def test_figure_of_a_tagged_cell_can_be_shown_on_a_page_and_no_other() -> None:
     placed = pages.place_figures(page, known, problems.append)
     assert '<div class="vw-figure" data-figure="a"><svg></svg><p>Caption.</p></div>' in placed
     assert problems[2:] == ["no cell of a notebook has the tag `figure:c`"]
+
+
+def test_figure_that_can_be_moved_is_drawn_for_readers_without_a_script() -> None:
+    record = {
+        "name": "hazard_loom",
+        "state": {"hazards": [0.1, 0.2, 0.3], "event": 2, "formula": "product"},
+        "given": {},
+    }
+    cells = [code("loom", shown({live.MIME: record, "text/plain": "HazardLoom()"}), tags=["figure:loom"])]
+    artist = live.Artist()
+    block = artist.block(record)
+    assert pages.figures([("01_x", {"cells": cells})], pytest.fail, artist.block) == {"loom": block}
+    filled = pages.fill(pages.to_markdown({"cells": cells}, pytest.fail), {"cells": cells}, pytest.fail, artist.block)
+    assert block in filled
+    assert 'data-live="widgets/hazard_loom"' in block
+    assert "<td>1.2040</td>" in block
+    assert len(re.findall(r'role="img" aria-label="[^"]*\b0\.30\b', block)) == 2
+    assert "slider" not in block
+    assert ".vw-still {" in artist.stylesheet(live.names())
+    with pytest.raises(ValueError, match="the figure no_such cannot be drawn: "):
+        artist.block({"name": "no_such", "state": {}, "given": {}})
+    artist.close()
 
 
 def test_cell_that_was_not_run_is_reported() -> None:

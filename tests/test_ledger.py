@@ -244,7 +244,7 @@ def page(browser) -> Iterator:  # type: ignore[no-untyped-def]
     with served(built().site) as address:
         page = browser.new_page()
         page.goto(address + "/claims/")
-        page.wait_for_selector("claims-filter")
+        page.wait_for_selector("[data-live=claims-filter][data-mounted]")
         yield page
         page.close()
 

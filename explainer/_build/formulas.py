@@ -3,15 +3,12 @@
 One node process serves the whole build. A formula that KaTeX cannot set is a problem, told with the formula in it.
 """
 
-import atexit
 import html
-import json
 import re
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
-from node import node
+from node import Conversation
 
 KATEX = Path(__file__).resolve().parents[2] / "node_modules" / "katex" / "dist"
 SPAN = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
@@ -22,8 +19,8 @@ class Typesetter:
     """Sets formulas by asking one long-lived node process; each different formula is asked for once."""
 
     def __init__(self, katex: Path = KATEX) -> None:
-        self.katex = katex
-        self.process: subprocess.Popen[str] | None = None
+        self.program = katex / "katex.js"
+        self.node = Conversation(Path(__file__).with_name("katex.cjs"), self.program)
         self.known: dict[tuple[str, bool], dict[str, str]] = {}
 
     def page(self, text: str, report: Report) -> str:
@@ -38,11 +35,7 @@ class Typesetter:
         return self.known[key]
 
     def close(self) -> None:
-        if self.process and self.process.stdin and self.process.stdout:
-            self.process.stdin.close()
-            self.process.stdout.close()
-            self.process.wait(timeout=10)
-        self.process = None
+        self.node.close()
 
     def _span(self, match: re.Match[str], report: Report) -> str:
         tex = html.unescape(match[2]).strip()
@@ -57,23 +50,9 @@ class Typesetter:
         return answer["html"]
 
     def _ask(self, tex: str, display: bool) -> dict[str, str]:
-        if self.process is None:
-            self._start()
-        assert self.process
-        assert self.process.stdin
-        assert self.process.stdout
-        self.process.stdin.write(json.dumps({"tex": tex, "display": display}) + "\n")
-        self.process.stdin.flush()
-        answer: dict[str, str] = json.loads(self.process.stdout.readline())
-        return answer
-
-    def _start(self) -> None:
-        program = self.katex / "katex.js"
-        if not program.exists():
+        if not self.program.exists():
             raise RuntimeError("KaTeX is not installed; `make build` installs it, or run `npm ci`")
-        command = [node(), str(Path(__file__).with_name("katex.cjs")), str(program)]
-        self.process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
-        atexit.register(self.close)
+        return self.node.ask({"tex": tex, "display": display})
 
 
 def stylesheet(katex: Path = KATEX) -> str:

@@ -16,6 +16,7 @@ import downloads
 import facts
 import formulas
 import links
+import live
 import notebooks
 import pages
 import rebuild
@@ -35,6 +36,7 @@ RESULTS = "tests/benchmarks/results"
 
 log = logging.getLogger("mkdocs.hooks.visitwise")
 typesetter = formulas.Typesetter()
+artist = live.Artist()
 executed: dict[str, dict[str, Any]] = {}
 known: dict[str, facts.Fact] = {}
 pictures: dict[str, str] = {}
@@ -79,7 +81,8 @@ def on_pre_build(config: MkDocsConfig) -> None:
     known.update(facts.published(by_name, log.warning))
     known.update(benchmarks.published(root / RESULTS, log.warning))
     pictures.clear()
-    pictures.update(pages.figures(by_name, log.warning))
+    artist.close()
+    pictures.update(pages.figures(by_name, log.warning, artist.block))
     if ledger.is_stale(root):  # trying all of them takes too long for a saved file
         log.log(
             logging.INFO if serving else logging.WARNING,
@@ -89,7 +92,11 @@ def on_pre_build(config: MkDocsConfig) -> None:
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
-    """The stylesheets and fonts that come from packages join those of the project."""
+    """Figures and colours of the package, stylesheets and fonts of other packages join those of the site."""
+    for module in sorted(live.WIDGETS.glob("*.js")):
+        files.append(File.generated(config, f"assets/widgets/{module.name}", abs_src_path=str(module)))
+    files.append(File.generated(config, "assets/figures.css", content=artist.stylesheet(live.names())))
+    files.append(File.generated(config, "assets/tokens.css", abs_src_path=str(live.WIDGETS / "tokens.css")))
     modules = _root(config) / "node_modules"
     files.append(File.generated(config, "assets/katex/katex.css", content=formulas.stylesheet(modules / "katex/dist")))
     for font in sorted((modules / "katex/dist/fonts").glob("*.woff2")):
@@ -162,8 +169,8 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
         log.warning("%s: %s", _name(uri), problem)
 
     if uri in executed:
-        output = pages.fill(output, executed[uri], report)
-    output = pages.place_figures(output, pictures, report)
+        output = pages.fill(output, executed[uri], report, artist.block)
+    output = live.styled(pages.place_figures(output, pictures, report))
     return _accessible(typesetter.page(output, report))
 
 
@@ -183,6 +190,7 @@ def on_post_build(config: MkDocsConfig) -> None:
 
 def on_shutdown() -> None:
     typesetter.close()
+    artist.close()
 
 
 def _accessible(page: str) -> str:

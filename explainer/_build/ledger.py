@@ -21,6 +21,8 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from notebooks import ELSEWHERE
+
 ROOT = Path(__file__).resolve().parents[2]
 AT_A_TIME = 2
 ALONE = re.compile(r"^\[[^\]\[]*\]\(ledger:(\w*)\) *$", re.MULTILINE)
@@ -54,7 +56,8 @@ def output_of(root: Path = ROOT) -> Path:
 
 def key_of(root: Path = ROOT) -> str:
     """What the rows depend on, as one hash."""
-    package = (path for path in (root / "src" / "visitwise").rglob("*") if path.is_file())
+    files = (path for path in (root / "src" / "visitwise").rglob("*") if path.is_file())
+    package = (path for path in files if path.suffix not in ELSEWHERE)
     tests = [*(root / "tests").glob("*.py"), *(root / "tests" / "claims").glob("*.py")]
     tests = [path for path in tests if not re.match(r"test_", path.name) or path.parent.name == "claims"]
     results = (root / "tests" / "benchmarks").rglob("*.json")

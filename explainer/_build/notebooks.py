@@ -29,6 +29,7 @@ SECONDS_A_CELL = 600
 SECONDS_A_NOTEBOOK = 60
 ONE_THREAD = dict.fromkeys(("OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS"), "1")
 PROGRESS_BAR = re.compile(r"[^\n]*\r|[^\n]*\d+%\|[^\n]*\|[^\n]*(?:\n|$)")
+ELSEWHERE = {".pyc", ".js", ".css"}  # no number depends on them: the site draws its figures anew each time
 WIDGET_VIEW = "application/vnd.jupyter.widget-view+json"
 
 
@@ -61,7 +62,7 @@ def stale(root: Path = ROOT) -> list[Path]:
 
 def _key_of_all(root: Path) -> str:
     """What the outputs of every notebook depend on: the package, the lock and this program."""
-    package = (p for p in (root / "src" / "visitwise").rglob("*") if p.is_file() and "__pycache__" not in p.parts)
+    package = (p for p in (root / "src" / "visitwise").rglob("*") if p.is_file() and p.suffix not in ELSEWHERE)
     digest = hashlib.sha256(Path(__file__).read_bytes())
     for path in [*sorted(package), root / "requirements.lock"]:
         name, content = path.relative_to(root).as_posix(), path.read_bytes()

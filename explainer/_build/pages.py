@@ -9,8 +9,11 @@ import re
 from collections.abc import Callable, Iterable
 from typing import Any
 
+import live
+
 Report = Callable[[str], None]
 Notebook = dict[str, Any]
+Draw = Callable[[dict[str, Any]], str]
 SLOT = re.compile(r'<div data-cell-outputs="(\d+)"></div>')
 FIGURE = re.compile(r'<div data-figure="([^"]*)">')
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
@@ -38,20 +41,20 @@ def code(notebook: Notebook) -> list[str]:
     return [_text(cell["source"]) for cell in notebook["cells"] if cell["cell_type"] == "code"]
 
 
-def fill(page: str, notebook: Notebook, report: Report) -> str:
-    """The page's HTML with each slot filled by its cell's outputs."""
+def fill(page: str, notebook: Notebook, report: Report, draw: Draw) -> str:
+    """The page's HTML with each slot filled by its cell's outputs; `draw` makes a figure's block from its record."""
 
     def outputs(match: re.Match[str]) -> str:
         number = int(match[1])
         told = lambda problem: report(f"cell {number + 1}: {problem}")  # noqa: E731
-        blocks = [_output(output, number + 1, told) for output in notebook["cells"][number]["outputs"]]
+        blocks = [_output(output, number + 1, told, draw) for output in notebook["cells"][number]["outputs"]]
         return '<div class="vw-outputs">' + "".join(blocks) + "</div>"
 
     return SLOT.sub(outputs, page)
 
 
-def figures(notebooks: Iterable[tuple[str, Notebook]], report: Report) -> dict[str, str]:
-    """The pictures that pages may show, by name: outputs of cells with a tag such as `figure:loss_by_epoch`."""
+def figures(notebooks: Iterable[tuple[str, Notebook]], report: Report, draw: Draw) -> dict[str, str]:
+    """The figures that pages may show, by name: outputs of cells with a tag such as `figure:loss_by_epoch`."""
     found: dict[str, str] = {}
     for notebook, content in notebooks:
         for cell in content["cells"]:
@@ -59,8 +62,9 @@ def figures(notebooks: Iterable[tuple[str, Notebook]], report: Report) -> dict[s
                 if not tag.startswith("figure:"):
                     continue
                 name = tag.removeprefix("figure:")
-                pictures = [output["data"].get("image/svg+xml") for output in cell["outputs"] if "data" in output]
-                pictures = [_text(picture) for picture in pictures if picture]
+                shown = [output["data"] for output in cell["outputs"] if "data" in output]
+                pictures = [_text(data["image/svg+xml"]) for data in shown if "image/svg+xml" in data]
+                pictures += [draw(data[live.MIME]) for data in shown if live.MIME in data]
                 if len(pictures) != 1 or name in found:
                     report(f"{notebook}: the tag `{tag}` marks {len(pictures)} figures, or a name in use; expected one")
                 else:
@@ -97,10 +101,12 @@ def _code_cell(cell: dict[str, Any], number: int, report: Report) -> str:
     return block
 
 
-def _output(output: dict[str, Any], number: int, report: Report) -> str:
+def _output(output: dict[str, Any], number: int, report: Report, draw: Draw) -> str:
     if output["output_type"] == "stream":
         return _plain(output["text"], number)
     data, metadata = output["data"], output.get("metadata", {})
+    if live.MIME in data:
+        return draw(data[live.MIME])
     for kind in [name for name in data if name.startswith("image/")]:
         return _image(kind, _text(data[kind]), metadata.get(kind, {}).get("alt"), report)
     if "text/html" in data:

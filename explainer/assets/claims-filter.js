@@ -17,36 +17,28 @@ const STYLE = `
   @media print { :host { display: none; } }
 `;
 
-customElements.get("claims-filter") ||
-  customElements.define(
-    "claims-filter",
-    class extends HTMLElement {
-      connectedCallback() {
-        if (this.shadowRoot) return;
-        this.claims = [...document.querySelectorAll("section.vw-claim")];
-        const chapters = new Map(this.claims.map(({ dataset }) => [dataset.chapter, dataset.title]));
-        const root = this.attachShadow({ mode: "open" });
-        root.innerHTML = `<style>${STYLE}</style>
+export default {
+  render({ el }) {
+    const claims = [...document.querySelectorAll("section.vw-claim")];
+    const chapters = new Map(claims.map(({ dataset }) => [dataset.chapter, dataset.title]));
+    const root = el.attachShadow({ mode: "open" });
+    root.innerHTML = `<style>${STYLE}</style>
           <fieldset><legend>Show the claims that are</legend>${VERDICTS.map(
             (verdict) => `<label><input type="checkbox" value="${verdict}" checked>${verdict}</label>`,
           ).join("")}</fieldset>
           <label>and belong to <select><option value="">any chapter</option></select></label>
           <p role="status"></p>`;
-        const select = root.querySelector("select");
-        [...chapters].sort().forEach(([page, title]) => select.add(new Option(title, page)));
-        root.addEventListener("change", () => this.show());
-        this.show();
-      }
-
-      show() {
-        const root = this.shadowRoot;
-        const verdicts = [...root.querySelectorAll("input:checked")].map((box) => box.value);
-        const chapter = root.querySelector("select").value;
-        const wanted = ({ dataset }) =>
-          verdicts.includes(dataset.verdict) && (!chapter || dataset.chapter === chapter);
-        this.claims.forEach((claim) => (claim.hidden = !wanted(claim)));
-        const shown = this.claims.filter(wanted).length;
-        root.querySelector("p").textContent = `${shown} of ${this.claims.length} claims are shown.`;
-      }
-    },
-  );
+    const select = root.querySelector("select");
+    [...chapters].sort().forEach(([page, title]) => select.add(new Option(title, page)));
+    const show = () => {
+      const verdicts = [...root.querySelectorAll("input:checked")].map((box) => box.value);
+      const chapter = root.querySelector("select").value;
+      const wanted = ({ dataset }) => verdicts.includes(dataset.verdict) && (!chapter || dataset.chapter === chapter);
+      claims.forEach((claim) => (claim.hidden = !wanted(claim)));
+      const shown = claims.filter(wanted).length;
+      root.querySelector("p").textContent = `${shown} of ${claims.length} claims are shown.`;
+    };
+    root.addEventListener("change", show);
+    show();
+  },
+};

@@ -11,21 +11,8 @@ const mendTheme = () => {
   });
 };
 
-// What can be moved takes the place of the table that says the same without a script.
-const bringToLife = () => {
-  document.querySelectorAll("[data-live]:not([data-mounted])").forEach((box) => {
-    box.dataset.mounted = "";
-    import(`./${box.dataset.live}.js`).then(() => box.replaceChildren(document.createElement(box.dataset.live)));
-  });
-};
-
-const mend = () => {
-  mendTheme();
-  bringToLife();
-};
-
-new MutationObserver(mend).observe(document.documentElement, { childList: true, subtree: true });
-mend();
+new MutationObserver(mendTheme).observe(document.documentElement, { childList: true, subtree: true });
+mendTheme();
 
 let opened = [];
 addEventListener("beforeprint", () => {
