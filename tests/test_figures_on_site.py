@@ -192,7 +192,7 @@ def test_tab_finds_a_row_of_handles_when_its_last_one_is_gone(live: Live) -> Non
         return
     alone = [handle.node.get_attribute("data-handle") for handle in live.all(".handle")]
     alone = [name for name in alone if name.rpartition(" ")[0] not in _rows(live)]
-    handles = "".join(f", [data-handle='{name}']" for name in alone)
+    handles = "".join(f", [data-handle={json.dumps(name)}]" for name in alone)
     for control in live.each(f".controls :is(button, input:not([type=range])){handles}"):
         live.ask(LAST_OF_EACH)
         control.use()
@@ -540,6 +540,19 @@ LIT = """(root) => [...root.querySelectorAll("[data-term]")].map((node) =>
 )"""
 
 
+# For each term a place on the screen where a mark of it is under the mouse.
+PLACES = """(root) => {
+  const places = {};
+  for (const node of root.querySelectorAll(".picture [data-term]")) {
+    const { left, top, width, height } = node.getBoundingClientRect();
+    const [x, y] = [left + width / 2, top + height / 2];
+    const term = root.elementFromPoint(x, y)?.closest("[data-term]")?.dataset.term;
+    if (term) places[term] = { x, y };
+  }
+  return places;
+}"""
+
+
 def _lit(live: Live) -> set[str]:
     """The terms that are lit, in the figure and in the page's strips; all that is of a term is lit, or nothing."""
     marks = live.ask(LIT)
@@ -570,6 +583,12 @@ def test_marks_and_lines_of_code_light_together(live: Live) -> None:
     for handle in live.all(".handle[data-term]"):
         handle.node.focus()
         assert _lit(live) == {handle.node.get_attribute("data-term")}
+    live.scroll_into_view()
+    places = live.ask(PLACES)
+    assert places
+    for term, place in places.items():
+        live.page.mouse.move(place["x"], place["y"])
+        assert _lit(live) == {term}
     for line in lines:
         line.node.evaluate(IN_VIEW)
         line.node.hover()

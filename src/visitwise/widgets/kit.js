@@ -81,8 +81,11 @@ export function markup(tree) {
 const SVG = "http://www.w3.org/2000/svg";
 const drawn = new WeakMap();
 
-/** Which handle an element is, if any. @param {any} node */
-const named = (node) => nameOf(drawn.get(node));
+/** @param {Record<string, any> | undefined} attributes @returns {string | undefined} */
+const handleName = (attributes) => attributes?.["data-handle"] ?? attributes?.["data-name"];
+
+/** Which handle an element is, or part of one that has a name, if any. @param {any} node */
+const named = (node) => handleName(drawn.get(node));
 
 /**
  * Make the children of an element what the trees say, touching only what differs. A handle keeps its element while
@@ -97,7 +100,7 @@ export function patch(parent, trees) {
       if (node.data !== String(tree)) node.data = String(tree);
       return;
     }
-    const name = nameOf(tree.attributes);
+    const name = handleName(tree.attributes);
     const held = name && name !== named(node) && [...parent.childNodes].slice(place).find((one) => named(one) === name);
     while (held && node !== held) {
       node.remove();
@@ -245,7 +248,15 @@ const handles =
       },
       ...marks,
       // Named, because a finger that touches it must find it there after taking hold of it has drawn the figure anew.
-      h("rect", { class: "hit", "data-name": "hit", x: handle.x - width / 2, y: handle.y - height / 2, width, height, rx: 4 }),
+      h("rect", {
+        class: "hit",
+        "data-name": "hit",
+        x: handle.x - width / 2,
+        y: handle.y - height / 2,
+        width,
+        height,
+        rx: 4,
+      }),
     );
   };
 
