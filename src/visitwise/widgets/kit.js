@@ -135,7 +135,7 @@ function dress(node, attributes) {
     if (typeof value === "function") node[name] = value;
     else if (name === "checked" || (name === "value" && node.localName !== "option")) {
       if (node[name] !== (name === "value" ? String(value) : value)) node[name] = value;
-    } else if (before[name] !== value) {
+    } else if (before[name] !== value || (name === "tabindex" && node.tabIndex !== value)) {
       if (value === undefined || value === null || value === false) node.removeAttribute(name);
       else node.setAttribute(name, value === true ? "" : String(value));
     }
