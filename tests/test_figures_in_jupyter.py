@@ -79,8 +79,9 @@ def not_the_packages(name: str, view: Any) -> list[str]:
 def drag(handle: Any, across: float, down: float) -> None:
     """With the mouse, from the middle of what can be taken hold of."""
     mouse = handle.page.mouse
-    handle.locator(".hit").hover()  # which waits until JupyterLab has laid out what it scrolled to
-    box = handle.locator(".hit").bounding_box()
+    grip = handle.locator(".hit[data-name]")
+    grip.hover()  # which waits until JupyterLab has laid out what it scrolled to
+    box = grip.bounding_box()
     x, y = box["x"] + box["width"] / 2, box["y"] + box["height"] / 2
     mouse.down()
     for share in (0.3, 0.6, 1):
@@ -290,6 +291,8 @@ def painted(lab: jupyter.Lab, each: jupyter.Notebook) -> dict[str, list[list[str
         for name in figures.NAMES:
             view, _ = views(each, name)
             view.scroll_into_view_if_needed()
+            lab.page.mouse.move(0, 0)  # what is pointed at or in focus is lit
+            view.evaluate("(host) => host.shadowRoot.activeElement?.blur()")
             found[name].append(paints(view))
     return found
 
