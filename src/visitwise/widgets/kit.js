@@ -80,6 +80,7 @@ export function markup(tree) {
 
 const SVG = "http://www.w3.org/2000/svg";
 const drawn = new WeakMap();
+const whole = new WeakMap();
 
 /** @param {Record<string, any> | undefined} attributes @returns {string | undefined} */
 const handleName = (attributes) => attributes?.["data-handle"] ?? attributes?.["data-name"];
@@ -111,6 +112,8 @@ export function patch(parent, trees) {
       const fresh = inside ? document.createElementNS(SVG, tree.tag) : document.createElement(tree.tag);
       node = named(node) ? parent.insertBefore(fresh, node) : put(parent, node, fresh);
     }
+    if (whole.get(node) === tree) return; // the very tree that is drawn: nothing in it can have changed
+    whole.set(node, tree);
     dress(node, tree.attributes);
     patch(node, tree.children);
   });
@@ -465,7 +468,7 @@ function render(figure, model, el) {
         "section",
         { "aria-label": figure.claim },
         claim,
-        h("div", { class: "predict" }, figure.question && predict(figure.question(given), model.get("guess"), guess)),
+        h("div", { class: "predict" }, asked()),
         h(
           "div",
           { class: "picture" },
@@ -517,8 +520,20 @@ function render(figure, model, el) {
     tell({ guess: option });
   }
 
+  /** @type {{ guess?: any, tree?: Branch }} */
+  let answered = {};
+  const asked = () => {
+    const made = model.get("guess");
+    if (figure.question && (!answered.tree || answered.guess !== made)) {
+      answered = { guess: made, tree: predict(figure.question(given), made, guess) };
+    }
+    return answered.tree;
+  };
+  let lit = "";
   const light = () => {
-    const term = model.get("light");
+    const term = model.get("light") ?? "";
+    if (!term && !lit) return;
+    lit = term;
     for (const node of root.querySelectorAll("[data-term]")) node.classList.toggle("lit", node.dataset.term === term);
   };
   const point = (/** @type {any} */ event) => {
