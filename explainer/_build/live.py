@@ -12,8 +12,6 @@ from typing import Any
 from node import Conversation
 
 MIME = "application/vnd.visitwise.figure+json"
-
-
 WIDGETS = Path(__file__).resolve().parents[2] / "src" / "visitwise" / "widgets"
 
 

@@ -19,10 +19,13 @@ from typing import Any
 
 import numpy as np
 
-from tests.built import ROOT, built  # noqa: F401 - built.py puts the build's modules on the path
+from tests.built import built  # noqa: F401 - built.py puts the build's modules on the path
 
-WIDGETS = ROOT / "src" / "visitwise" / "widgets"
-NAMES = sorted(path.stem for path in WIDGETS.glob("*.js") if path.with_suffix(".py").exists())
+# isort: split
+import live
+
+WIDGETS = live.WIDGETS
+NAMES = live.names()
 COMPARE = Path(__file__).with_name("compare.mjs")
 IN_A_PAGE = """async (jobs) => {
   const { answers } = await import("/compare.mjs");
