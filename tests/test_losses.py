@@ -10,19 +10,28 @@ from torch import Tensor, nn
 
 from visitwise import functional as F
 from visitwise import losses
-from visitwise.losses import HazardNLL, HazardNLLFlat, MultiTaskLoss, multi_task_loss
+from visitwise.losses import CompetingRisksNLL, HazardNLL, HazardNLLFlat, HorizonNLL, MultiTaskLoss, multi_task_loss
 
 pytestmark = pytest.mark.usefixtures("no_global_draws")
 
-PAIRS = [(HazardNLL, F.hazard_nll), (HazardNLLFlat, F.hazard_nll_flat)]
+PAIRS = [
+    (HazardNLL, F.hazard_nll),
+    (HazardNLLFlat, F.hazard_nll_flat),
+    (CompetingRisksNLL, F.competing_risks_nll),
+    (HorizonNLL, F.horizon_nll),
+]
 SETTINGS = [(1.0, "mean"), (0.5, "sum"), (0.0, "none")]
 
 
 def arguments_of(module: type[nn.Module]) -> tuple[Tensor, ...]:
     """Logits, then offsets where the module wants them, stop, observed, start; one event, one censored, one late."""
-    outcome = torch.tensor([3, 2, 4]), torch.tensor([True, False, True]), torch.tensor([0, 0, 2])
-    logits = torch.randn(3, 4, generator=torch.Generator().manual_seed(4))
-    return (logits, *outcome) if module is HazardNLL else (logits.flatten(), torch.arange(4) * 4, *outcome)
+    stop, observed, start = torch.tensor([3, 2, 4]), torch.tensor([True, False, True]), torch.tensor([0, 0, 2])
+    logits = torch.randn(3, 4, 2, generator=torch.Generator().manual_seed(4))
+    if module is HazardNLLFlat:
+        return logits[..., 0].flatten(), torch.arange(4) * 4, stop, observed, start
+    if module is HazardNLL:
+        return logits[..., 0], stop, observed, start
+    return logits, stop, torch.tensor([2, 0, 1]) if module is CompetingRisksNLL else observed, start
 
 
 def test_every_likelihood_has_a_module_in_this_table() -> None:

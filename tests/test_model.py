@@ -5,7 +5,8 @@ import torch
 from torch import Tensor
 
 from tests.cohorts import random_cohort
-from visitwise.model import SurvivalRNN
+from visitwise import functional as F
+from visitwise.model import CompetingRisksRNN, HorizonRNN, SurvivalRNN
 from visitwise.visits import Schema, Visits
 
 SETTINGS = [{"cell": cell, "path": path} for cell in ("lstm", "gru") for path in ("padded", "packed")]
@@ -249,3 +250,72 @@ def test_a_start_that_is_not_one_number_a_patient_is_refused(unchecked: None) ->
     visits = random_cohort(4, seed=2).visits
     with pytest.raises(ValueError, match=r"start has shape \[4, 1\]; expected \[4\]"):
         SurvivalRNN(visits.schema).predict(visits, start=torch.zeros(4, 1, dtype=torch.long))
+
+
+# ------------------------------------------------------------------------------------------------------- other heads
+
+
+def test_a_head_for_one_cause_or_one_interval_says_what_the_hazard_head_says() -> None:
+    cohort = random_cohort(20, seed=3)
+    hazard = SurvivalRNN.for_cohort(cohort)
+    for other in (CompetingRisksRNN.for_cohort(cohort), HorizonRNN.for_cohort(cohort, horizon=1)):
+        torch.testing.assert_close(other(cohort.visits)[..., 0], hazard(cohort.visits), equal_nan=True)
+
+
+def test_untrained_heads_begin_at_the_base_rates() -> None:
+    schema = random_cohort(5, seed=3).visits.schema
+    causes = CompetingRisksRNN(schema, base_rates=(0.1, 0.02))
+    torch.testing.assert_close(F.cause_hazard(causes.head.bias.detach()[None])[0], torch.tensor([0.1, 0.02]))
+    horizon = HorizonRNN(schema, horizon=3, base_rate=0.07)
+    torch.testing.assert_close(torch.sigmoid(horizon.head.bias.detach()), torch.full((3,), 0.07))
+
+
+@pytest.mark.parametrize("path", ["padded", "packed"])
+def test_predictions_of_other_heads_do_not_depend_on_the_batch_and_leave_out_history(path: str) -> None:
+    cohort = random_cohort(23, seed=4)
+    visits, start = cohort.visits, cohort.outcome.start
+    for model in (
+        CompetingRisksRNN(visits.schema, base_rates=(0.1, 0.02, 0.03), path=path).double(),
+        HorizonRNN(visits.schema, horizon=4, path=path).double(),
+    ):
+        whole, alone = (model.predict(visits, start=start, batch_size=size) for size in (64, 1))
+        for name, ours, theirs in zip(whole._fields, whole, alone, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12, equal_nan=True, msg=name)
+            known = visits.mask & (torch.arange(visits.mask.shape[1]) >= start[:, None])
+            missing = ours.isnan() if ours.dim() == 2 else ours.isnan().all(-1)
+            assert torch.equal(missing, ~known), name
+
+
+def test_cause_predictions_count_from_the_start_and_sum_to_one() -> None:
+    cohort = random_cohort(23, seed=4)
+    start = cohort.outcome.start
+    model = CompetingRisksRNN(cohort.visits.schema, base_rates=(0.1, 0.2)).double()
+    prediction = model.predict(cohort.visits, start=start)
+    whole = (prediction.cumulative_incidence.sum(-1) + prediction.survival)[~prediction.survival.isnan()]
+    torch.testing.assert_close(whole, torch.ones_like(whole))
+    first = torch.arange(23), start
+    torch.testing.assert_close(prediction.cumulative_incidence[first], prediction.cause_hazard[first])
+
+
+def test_a_forecast_is_a_survival_curve_from_each_visit() -> None:
+    visits = random_cohort(23, seed=4).visits
+    prediction = HorizonRNN(visits.schema, horizon=4).double().predict(visits)
+    torch.testing.assert_close(prediction.survival[..., 0], 1 - prediction.hazard[..., 0], equal_nan=True)
+    expected = (1 - prediction.hazard).cumprod(-1)
+    torch.testing.assert_close(prediction.survival, expected, equal_nan=True)
+
+
+@pytest.mark.usefixtures("unchecked")
+def test_heads_that_cannot_be_are_refused() -> None:
+    cohort = random_cohort(9, seed=4)
+    schema = cohort.visits.schema
+    with pytest.raises(
+        ValueError, match=r"base_rates are \[0.6, 0.4\]; expected shares above 0 that sum to less than 1"
+    ):
+        CompetingRisksRNN(schema, base_rates=(0.6, 0.4))
+    with pytest.raises(ValueError, match="horizon is 0; expected at least 1 interval"):
+        HorizonRNN(schema, horizon=0)
+    with pytest.raises(ValueError, match="n_causes is 0 and the highest cause seen is 1"):
+        CompetingRisksRNN.for_cohort(cohort, n_causes=0)
+    with pytest.raises(ValueError, match="cell is 'rnn'"):
+        HorizonRNN(schema, cell="rnn")  # type: ignore[arg-type]

@@ -18,9 +18,10 @@ from safetensors.torch import save_file
 
 from tests.cohorts import nll_by_hand, random_cohort
 from visitwise.cohort import Cohort, Outcome
-from visitwise.functional import hazard_nll, logits_from_hazard
-from visitwise.model import SurvivalRNN
-from visitwise.training import _sum_nll, evaluate_nll, fit, load_model, save_model
+from visitwise.functional import Reduction, hazard_nll, logits_from_hazard
+from visitwise.losses import outcome_competing_nll, outcome_horizon_nll, outcome_nll
+from visitwise.model import CompetingRisksRNN, HorizonRNN, SurvivalRNN
+from visitwise.training import OutcomeLoss, evaluate_nll, fit, load_model, save_model
 from visitwise.visits import Visits
 
 SMALL = {"embedding": 4, "hidden": 5}
@@ -93,7 +94,7 @@ def test_a_sum_over_a_constant_gives_bucketed_batches_the_gradient_of_the_whole_
         model.zero_grad()
         for batch in batches:
             divisor = batch.outcome.n_rows / cohort.outcome.n_rows * len(batches) if per_batch_mean else 1.0
-            (_sum_nll(model, batch) / divisor).backward()
+            (outcome_nll(model(batch.visits), batch.outcome, "sum") / divisor).backward()
         return torch.cat([value.grad.flatten() for value in model.parameters() if value.grad is not None])
 
     whole = gradient([cohort], per_batch_mean=False)
@@ -109,7 +110,7 @@ def test_working_a_batch_off_in_parts_gives_the_gradient_of_the_batch() -> None:
     def gradient(parts: Iterable[Cohort]) -> torch.Tensor:
         model.zero_grad()
         for part in parts:
-            _sum_nll(model, part).backward()
+            outcome_nll(model(part.visits), part.outcome, "sum").backward()
         return torch.cat([value.grad.flatten() for value in model.parameters() if value.grad is not None])
 
     whole = gradient([cohort])
@@ -144,7 +145,7 @@ KILLED = """
 import sys, time, torch
 torch.set_num_threads(1)
 from tests.cohorts import random_cohort
-from visitwise.model import SurvivalRNN
+from visitwise.model import CompetingRisksRNN, HorizonRNN, SurvivalRNN
 from visitwise.training import fit, save_model
 train, validation = random_cohort(60, seed=0), random_cohort(30, seed=1, first_id=1000)
 model = SurvivalRNN.for_cohort(train, embedding=4, hidden=5)
@@ -203,6 +204,37 @@ def test_a_saved_model_predicts_the_same_bit_for_bit(cohorts: tuple[Cohort, Coho
     for mine, theirs in zip(model.predict(validation.visits), loaded.predict(validation.visits), strict=True):
         assert torch.equal(mine.nan_to_num(-1), theirs.nan_to_num(-1))
     assert loaded.schema == model.schema
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss"), [(CompetingRisksRNN, outcome_competing_nll), (HorizonRNN, outcome_horizon_nll)]
+)
+def test_other_heads_are_trained_by_their_own_loss_saved_and_loaded(
+    kind: type[CompetingRisksRNN | HorizonRNN], loss: OutcomeLoss, cohorts: tuple[Cohort, Cohort], tmp_path: Path
+) -> None:
+    train, validation = cohorts
+    model = kind.for_cohort(train, **SMALL)
+    untrained = evaluate_nll(model, train, loss=loss)
+    history = fit(model, train, validation, loss=loss, learning_rate=0.02, **RUN)
+    assert min(history.validation_nll) == pytest.approx(evaluate_nll(model, validation, loss=loss))
+    assert evaluate_nll(model, train, loss=loss) < 0.99 * untrained
+    save_model(model, tmp_path)
+    loaded = load_model(tmp_path)
+    assert type(loaded) is kind
+    assert torch.equal(loaded(validation.visits).nan_to_num(-1), model(validation.visits).nan_to_num(-1))
+
+
+def test_a_run_is_not_resumed_with_another_loss(cohorts: tuple[Cohort, Cohort], tmp_path: Path) -> None:
+    train, validation = cohorts
+    once = {**RUN, "epochs": 1}
+    fit(SurvivalRNN.for_cohort(train, **SMALL), train, validation, **once, checkpoint=tmp_path)
+    model = SurvivalRNN.for_cohort(train, **SMALL)
+    with pytest.raises(ValueError, match="with loss = outcome_nll, not twice_the_loss"):
+        fit(model, train, validation, loss=twice_the_loss, **once, checkpoint=tmp_path)
+
+
+def twice_the_loss(hazard_logits: torch.Tensor, outcome: Outcome, reduction: Reduction) -> torch.Tensor:
+    return 2 * outcome_nll(hazard_logits, outcome, reduction)
 
 
 def test_nothing_on_disk_is_a_pickle(cohorts: tuple[Cohort, Cohort], tmp_path: Path) -> None:

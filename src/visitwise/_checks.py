@@ -28,3 +28,52 @@ def ends_in_sigmoid(values: Tensor) -> bool:
     while made_by is not None and made_by.name().startswith(MOVES_VALUES):
         made_by = next((before for before, _ in made_by.next_functions if before is not None), None)
     return made_by is not None and made_by.name().startswith(("SigmoidBackward", "SoftmaxBackward"))
+
+
+def sizes(values: Tensor) -> list[int]:
+    return list(values.shape)
+
+
+def check_probability(values: Tensor, name: str) -> None:
+    message = name + " at index {where} is {value:g}; expected a probability from 0 to 1 (were logits passed?)"
+    refuse(~((values >= 0) & (values <= 1)), values, message)
+
+
+def check_logits(hazard_logits: Tensor) -> None:
+    if not hazard_logits.is_floating_point():
+        raise ValueError(f"hazard_logits has dtype {hazard_logits.dtype}; expected a floating point type")
+    if ends_in_sigmoid(hazard_logits):
+        raise ValueError("hazard_logits come straight from a sigmoid or softmax; pass the logits that went into it")
+
+
+def check_outcome(shape: torch.Size, width: int | Tensor, stop: Tensor, observed: Tensor, start: Tensor) -> None:
+    for name, values in (("stop", stop), ("observed", observed), ("start", start)):
+        if values.shape != shape:
+            raise ValueError(f"{name} has shape {sizes(values)}; expected {list(shape)}, one for each patient")
+    for name, values in (("stop", stop), ("start", start)):
+        if values.is_floating_point() or values.dtype == torch.bool:
+            raise ValueError(f"{name} has dtype {values.dtype}; expected whole numbers")
+    if observed.dtype != torch.bool:
+        raise ValueError(f"observed has dtype {observed.dtype}; expected bool (True where the event was seen)")
+    refuse(start < 0, start, "start is {value}{at}; expected 0 or more")
+    refuse(stop <= start, stop, "stop is {value}{at}; expected at least one row after start, so above {limit}", start)
+    most = torch.as_tensor(width).expand_as(stop)
+    refuse(stop > width, stop, "stop is {value}{at}, past the last visit; expected at most {limit}", most)
+
+
+def check_finite(hazard_logits: Tensor, counted: Tensor, flat: tuple[Tensor, Tensor] | None = None) -> None:
+    """Refuse a counted logit that is not a number; `flat` holds the patient and the visit of each row, if flat."""
+    wrong = counted & ~torch.isfinite(hazard_logits)
+    if bool(wrong.any()):
+        *where, row = (int(i) for i in wrong.nonzero()[0])
+        who = where[0] if len(where) == 1 else where
+        if flat is not None:
+            who, row = (int(place[row]) for place in flat)
+        value = hazard_logits[wrong][0].item()
+        raise ValueError(f"hazard logit of the patient at index {who}, row {row}, is {value}; expected a finite number")
+
+
+def check_offsets(offsets: Tensor, rows: int) -> None:
+    if offsets.numel() == 0 or int(offsets[0]) != 0 or int(offsets[-1]) != rows:
+        raise ValueError(f"offsets run from {offsets[:1].tolist()} to {offsets[-1:].tolist()}; expected 0 to {rows}")
+    refuse(offsets.diff() < 0, offsets[1:], "offsets fall to {value}{at}; expected them never to fall")

@@ -12,6 +12,7 @@ import click
 
 if TYPE_CHECKING:
     from visitwise.cohort import Cohort
+    from visitwise.model import SurvivalRNN
 
 NAMED = ("small", "nafld", "pbc")
 WORLDS = ("teaching", "order-only", "no-memory")
@@ -202,9 +203,7 @@ def evaluate(cohort: str, folder: Path) -> None:
     import torch
     from tqdm import tqdm
 
-    from visitwise.training import load_model
-
-    data, model = _open(cohort), load_model(folder)
+    data, model = _open(cohort), _load(folder)
     if data.visits.schema != model.schema:
         raise ValueError(f"{cohort} has other codes or features than the model in {folder}; expected the same")
     seen = _seen(data, folder)
@@ -242,9 +241,7 @@ def predict(cohort: str, folder: Path, out: Path) -> None:
     import torch
     from tqdm import tqdm
 
-    from visitwise.training import load_model
-
-    data, model = _open(cohort), load_model(folder)
+    data, model = _open(cohort), _load(folder)
     if not out.parent.is_dir():
         raise ValueError(f"the folder {out.parent} does not exist; expected one to write {out.name} into")
     seen = _seen(data, folder).int()
@@ -286,6 +283,15 @@ def _open(name: str) -> "Cohort":
             f"there is no {name}; expected a folder written by `visitwise simulate`, or {', '.join(NAMED)}"
         )
     return Cohort.load(name)
+
+
+def _load(folder: Path) -> "SurvivalRNN":
+    from visitwise.model import SurvivalRNN
+    from visitwise.training import load_model
+
+    if isinstance(model := load_model(folder), SurvivalRNN):
+        return model
+    raise ValueError(f"{folder} holds a {type(model).__name__}; expected a SurvivalRNN, as `visitwise train` writes")
 
 
 def _baselines(past: "Cohort") -> dict[str, Any]:

@@ -14,7 +14,16 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
-from visitwise._checks import ends_in_sigmoid, refuse, widen
+from visitwise._checks import (
+    check_finite,
+    check_logits,
+    check_offsets,
+    check_outcome,
+    check_probability,
+    refuse,
+    sizes,
+    widen,
+)
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -97,7 +106,7 @@ def logits_from_hazard(hazard: Float[Tensor, "*batch visit"]) -> Float[Tensor, "
         >>> logits_from_hazard(torch.tensor([0.5, 0.1]))
         tensor([ 0.0000, -2.1972])
     """
-    _check_probability(hazard, "hazard")
+    check_probability(hazard, "hazard")
     return torch.logit(widen(hazard))
 
 
@@ -113,7 +122,7 @@ def logits_from_survival(survival: Float[Tensor, "*batch visit"]) -> Float[Tenso
         >>> hazard(logits_from_survival(torch.tensor([0.9, 0.72, 0.504])))
         tensor([0.1000, 0.2000, 0.3000])
     """
-    _check_probability(survival, "survival")
+    check_probability(survival, "survival")
     survival = widen(survival)
     survival_before = torch.cat([torch.ones_like(survival[..., :1]), survival[..., :-1]], -1)
     refuse(survival > survival_before, survival, "survival at index {where} is {value:g}, above the value before it")
@@ -134,7 +143,7 @@ def logits_from_event_probability(
         >>> hazard(logits_from_event_probability(torch.tensor([0.1, 0.18, 0.216])))
         tensor([0.1000, 0.2000, 0.3000])
     """
-    _check_probability(event_probability, "event probability")
+    check_probability(event_probability, "event probability")
     event_probability = widen(event_probability)
     survival = 1 - event_probability.cumsum(-1)
     rounding = event_probability.shape[-1] * torch.finfo(event_probability.dtype).eps
@@ -162,6 +171,25 @@ def logits_from_cumulative_hazard(
     refuse(~(step >= 0), step, message)
     # log(exp(d) - 1) without overflow for large steps: d + log(1 - exp(-d)).
     return step + (-torch.expm1(-step)).log()
+
+
+def logits_from_cloglog(cloglog: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*batch visit"]:
+    """Hazard logits of hazards given on the complementary log-log scale, the scale of grouped proportional hazards.
+
+    `h = 1 - exp(-exp(c))`, so `z = log(exp(exp(c)) - 1)`. Where `c = baseline + coefficient * covariate`, the
+    coefficient is that of a Cox model whose event times were grouped into intervals.
+
+    Source:
+        Prentice and Gloeckler (1978), Biometrics 34(1), 57-67.
+
+    Examples:
+        >>> hazard(logits_from_cloglog(torch.tensor([-2.2503674, 0.0])))
+        tensor([0.1000, 0.6321])
+    """
+    cloglog = widen(cloglog)
+    # Below -40 the two scales agree to the last digit, and exp(c) would run out of numbers.
+    rate = cloglog.clamp(min=-40.0).exp()
+    return torch.where(cloglog < -40.0, cloglog, rate + (-torch.expm1(-rate)).log())
 
 
 # ------------------------------------------------------------------------------------------------- the likelihood
@@ -211,13 +239,13 @@ def hazard_nll(
         tensor(0.6852)
     """
     start = torch.zeros_like(stop) if start is None else start
-    _check_logits(hazard_logits)
-    _check_outcome(hazard_logits.shape[:-1], hazard_logits.shape[-1], stop, observed, start)
+    check_logits(hazard_logits)
+    check_outcome(hazard_logits.shape[:-1], hazard_logits.shape[-1], stop, observed, start)
     hazard_logits = widen(hazard_logits)
 
     visit = torch.arange(hazard_logits.shape[-1], device=hazard_logits.device)
     from_start = visit >= start[..., None]
-    _check_finite(hazard_logits, from_start & (visit < stop[..., None]))
+    check_finite(hazard_logits, from_start & (visit < stop[..., None]))
     # Rows that are not survived get logit -inf, whose softplus is exactly 0 with gradient 0, whatever stood there.
     survived = from_start & (visit < stop[..., None] - 1)
     before_last = _survived_nll(hazard_logits.masked_fill(~survived, -torch.inf)).sum(-1)
@@ -255,16 +283,16 @@ def hazard_nll_flat(
         tensor([1.5325, 1.5488])
     """
     start = torch.zeros_like(stop) if start is None else start
-    _check_logits(hazard_logits)
-    _check_offsets(offsets, hazard_logits.shape[0])
+    check_logits(hazard_logits)
+    check_offsets(offsets, hazard_logits.shape[0])
     length = offsets.diff()
-    _check_outcome(length.shape, length, stop, observed, start)
+    check_outcome(length.shape, length, stop, observed, start)
     hazard_logits = widen(hazard_logits)
 
     patient = torch.repeat_interleave(length)
     visit = torch.arange(hazard_logits.shape[0], device=hazard_logits.device) - offsets[:-1][patient]
     from_start = visit >= start[patient]
-    _check_finite(hazard_logits, from_start & (visit < stop[patient]), (patient, visit))
+    check_finite(hazard_logits, from_start & (visit < stop[patient]), (patient, visit))
     survived = from_start & (visit < stop[patient] - 1)
     row_nll = _survived_nll(hazard_logits.masked_fill(~survived, -torch.inf))
     before_last = row_nll.new_zeros(length.shape).index_add(0, patient, row_nll)
@@ -275,7 +303,7 @@ def hazard_nll_flat(
 def _last_row_nll(last: Tensor, observed: Tensor, censored_exposure: float | Tensor) -> Tensor:
     exposure = torch.as_tensor(censored_exposure, dtype=last.dtype, device=last.device)
     if exposure.shape not in ((), last.shape):
-        raise ValueError(f"censored_exposure has shape {_sizes(exposure)}; expected a number or {_sizes(last)}")
+        raise ValueError(f"censored_exposure has shape {sizes(exposure)}; expected a number or {sizes(last)}")
     refuse(~((exposure >= 0) & (exposure <= 1)), exposure, "censored_exposure is {value:g}{at}; expected 0 to 1")
     # An event costs `softplus(-z)`; `softplus(z) - z` would round away the small loss of a right and sure prediction.
     return torch.where(observed, _survived_nll(-last), exposure * _survived_nll(last))
@@ -296,6 +324,227 @@ def _reduce(per_patient: Tensor, reduction: Reduction) -> Tensor:
     if reduction == "sum":
         return per_patient.sum()
     raise ValueError(f"reduction is {reduction!r}; expected 'mean', 'sum' or 'none'")
+
+
+# ---------------------------------------------------------------------------------------------------- several causes
+
+
+def cause_hazard(cause_logits: Float[Tensor, "*batch visit cause"]) -> Float[Tensor, "*batch visit cause"]:
+    """Probability of the event of each cause in each interval, for a patient still free of all of them.
+
+    `h_c = exp(z_c) / (1 + sum exp(z))`: a softmax over the causes and "nothing", whose logit is 0. The causes of one
+    interval sum to less than 1, whatever the logits.
+
+    Examples:
+        >>> cause_hazard(torch.tensor([[0.0, 0.6931472]]))  # odds of 1 and 2 against nothing
+        tensor([[0.2500, 0.5000]])
+    """
+    return _log_cause_hazard(cause_logits).exp()
+
+
+def all_cause_logits(cause_logits: Float[Tensor, "*batch visit cause"]) -> Float[Tensor, "*batch visit"]:
+    """Hazard logits of an event of any cause: what `survival` and the other functions of this module read.
+
+    `z = log(sum exp(z_c))`, because the odds of the causes against "nothing" add up.
+
+    Examples:
+        >>> survival(all_cause_logits(torch.tensor([[0.0, 0.6931472], [0.0, 0.6931472]])))
+        tensor([0.2500, 0.0625])
+    """
+    return widen(cause_logits).logsumexp(-1)
+
+
+def cumulative_incidence(cause_logits: Float[Tensor, "*batch visit cause"]) -> Float[Tensor, "*batch visit cause"]:
+    """Probability that the event of each cause has happened by the end of each interval.
+
+    `F_kc = sum_{j <= k} h_jc * S_{j-1}`, with `S` the probability of no event of any cause. So the causes and `S` sum
+    to 1. (One minus a survival curve made from `h_c` alone is more: it takes the other causes away.)
+
+    Examples:
+        >>> cumulative_incidence(torch.tensor([[0.0, 0.6931472], [0.0, 0.6931472]]))
+        tensor([[0.2500, 0.5000],
+                [0.3125, 0.6250]])
+    """
+    survived = log_survival(all_cause_logits(cause_logits))
+    survived_before = torch.cat([torch.zeros_like(survived[..., :1]), survived[..., :-1]], -1)
+    return (_log_cause_hazard(cause_logits) + survived_before[..., None]).exp().cumsum(-2)
+
+
+def competing_risks_nll(
+    cause_logits: Float[Tensor, "*patient visit cause"],
+    stop: Int[Tensor, "*patient"],
+    cause: Int[Tensor, "*patient"],
+    start: Int[Tensor, "*patient"] | None = None,
+    censored_exposure: float | Float[Tensor, "*patient"] = 1.0,
+    reduction: Reduction = "mean",
+) -> Float[Tensor, "..."]:
+    """`hazard_nll` for events of several causes, of which the first to happen ends the record.
+
+    Each interval is one draw among the causes and "nothing". Its likelihood has two parts, *whether* something happened
+    and *which* it was:
+
+    `hazard_nll(all_cause_logits) - [event] * log softmax(z_last)_cause`
+
+    With one cause the second part is 0, and this is `hazard_nll`.
+
+    Args:
+        cause_logits: One logit per visit and cause, against "nothing", whose logit is 0.
+        stop: As in `hazard_nll`.
+        cause: 0 for a censored patient, else the number of the cause, from 1, whose event happened in row `stop - 1`.
+        start: As in `hazard_nll`.
+        censored_exposure: As in `hazard_nll`.
+        reduction: As in `hazard_nll`.
+
+    Raises:
+        ValueError: As in `hazard_nll`, or a cause has no logit.
+
+    Source:
+        Tutz and Schmid (2016), Modeling Discrete Time-to-Event Data, Springer, chapter 8,
+        doi:10.1007/978-3-319-28158-2.
+
+    Examples:
+        >>> logits = torch.tensor([[[0.0, 0.6931472], [0.0, 0.6931472]]])  # hazards of 0.25 and 0.5 at both visits
+        >>> competing_risks_nll(logits, torch.tensor([2]), torch.tensor([1]))  # -log(0.25 * 0.25)
+        tensor(2.7726)
+        >>> competing_risks_nll(logits, torch.tensor([2]), torch.tensor([0]))  # -log(0.25 * 0.25): nothing, twice
+        tensor(2.7726)
+        >>> competing_risks_nll(logits, torch.tensor([1]), torch.tensor([2]))  # -log(0.5)
+        tensor(0.6931)
+    """
+    check_logits(cause_logits)
+    start = torch.zeros_like(stop) if start is None else start
+    check_outcome(cause_logits.shape[:-2], cause_logits.shape[-2], stop, cause > 0, start)
+    n_causes = torch.full_like(cause, cause_logits.shape[-1])
+    refuse((cause < 0) | (cause > n_causes), cause, "cause is {value}{at}; expected 0 (censored) to {limit}", n_causes)
+    cause_logits = widen(cause_logits)
+
+    visit = torch.arange(cause_logits.shape[-2], device=cause_logits.device)
+    counted = (visit >= start[..., None]) & (visit < stop[..., None])
+    check_finite(cause_logits.sum(-1), counted)
+    # Before the sum over causes, whose gradient is NaN wherever an input is.
+    cause_logits = cause_logits.masked_fill(~counted[..., None], 0.0)
+    whether = hazard_nll(all_cause_logits(cause_logits), stop, cause > 0, start, censored_exposure, "none")
+    last = cause_logits.take_along_dim((stop.long() - 1)[..., None, None], -2)[..., 0, :]
+    which = -last.log_softmax(-1).gather(-1, (cause.long() - 1).clamp(min=0)[..., None])[..., 0]
+    return _reduce(whether + which.where(cause > 0, 0.0), reduction)
+
+
+def _log_cause_hazard(cause_logits: Tensor) -> Tensor:
+    cause_logits = widen(cause_logits)
+    nothing = torch.zeros_like(cause_logits[..., :1])
+    return torch.cat([nothing, cause_logits], -1).log_softmax(-1)[..., 1:]
+
+
+# ---------------------------------------------------------------------------------------------- several intervals ahead
+
+
+def horizon_nll(
+    hazard_logits: Float[Tensor, "*patient visit interval"],
+    stop: Int[Tensor, "*patient"],
+    observed: Bool[Tensor, "*patient"],
+    start: Int[Tensor, "*patient"] | None = None,
+    censored_exposure: float | Float[Tensor, "*patient"] = 1.0,
+    reduction: Reduction = "mean",
+) -> Float[Tensor, "..."]:
+    """The likelihood of a forecast: at each visit at risk, the hazards of the intervals that follow it.
+
+    Visit `k` is a landmark. `hazard_logits[..., k, j]` is about row `k + j`, said at visit `k` from what was known
+    then. From there the patient has `stop - k` rows to come, of which the forecast covers the first ones: an event in
+    them is seen, and whoever gets past them is censored after the last. Each landmark adds its own `hazard_nll`, so
+    one event is forecast from several visits: the sum is a composite likelihood, whose standard errors are too small.
+
+    Args:
+        hazard_logits: One logit per visit and interval after it, as many intervals as the forecast is long.
+        stop: As in `hazard_nll`.
+        observed: As in `hazard_nll`.
+        start: First visit to forecast from.
+        censored_exposure: As in `hazard_nll`.
+        reduction: As in `hazard_nll`: `"none"` gives one value per patient, the sum over the visits.
+
+    Raises:
+        ValueError: As in `hazard_nll`.
+
+    Source:
+        van Houwelingen (2007), Scandinavian Journal of Statistics 34(1), 70-85, for landmarks.
+
+    Examples:
+        >>> logits = logits_from_hazard(torch.tensor([[[0.1, 0.2], [0.3, 0.4]]]))
+        >>> horizon_nll(logits, torch.tensor([2]), torch.tensor([True]))  # -log(0.9 * 0.2) - log(0.3)
+        tensor(2.9188)
+    """
+    check_logits(hazard_logits)
+    start = torch.zeros_like(stop) if start is None else start
+    check_outcome(hazard_logits.shape[:-2], hazard_logits.shape[-2], stop, observed, start)
+    exposure = torch.as_tensor(censored_exposure, dtype=widen(hazard_logits).dtype, device=hazard_logits.device)
+
+    visit = torch.arange(hazard_logits.shape[-2], device=hazard_logits.device)
+    at_risk = (visit >= start[..., None]) & (visit < stop[..., None])
+    to_come = (stop[..., None] - visit).where(at_risk, 1)
+    in_sight = to_come <= hazard_logits.shape[-1]
+    # Visits that are not at risk get one row with nothing in it: not seen, not survived.
+    seen = observed[..., None] & in_sight & at_risk
+    survived = exposure[..., None].where(in_sight, 1.0).where(at_risk, 0.0)
+    hazard_logits = hazard_logits.masked_fill(~at_risk[..., None], 0.0)
+    to_come = to_come.clamp(max=hazard_logits.shape[-1])
+    each = hazard_nll(hazard_logits, to_come, seen, None, survived, "none")
+    return _reduce(each.sum(-1), reduction)
+
+
+def fixed_horizon_bce(
+    event_logits: Float[Tensor, "*patient"],
+    stop: Int[Tensor, "*patient"],
+    observed: Bool[Tensor, "*patient"],
+    horizon: int,
+    start: Int[Tensor, "*patient"] | None = None,
+    weight: Float[Tensor, "*patient"] | None = None,
+    reduction: Reduction = "mean",
+) -> Float[Tensor, "..."]:
+    """Binary cross-entropy of "the event within `horizon` rows of the start: yes or no".
+
+    Whoever is censored earlier is neither: no label is made up, the patient adds nothing. That bends the result,
+    because those with a short follow-up are known only if they had the event; the inverse of the probability of still
+    being followed, as `weight`, sets it right if being lost has nothing to do with risk. A hazard for each row needs
+    neither.
+
+    Args:
+        event_logits: One logit per patient: of the event in the rows `start <= k < start + horizon`.
+        stop: As in `hazard_nll`.
+        observed: As in `hazard_nll`.
+        horizon: Number of rows to look ahead, at least 1.
+        start: As in `hazard_nll`.
+        weight: What each patient counts for, 0 or more; 1 if not given.
+        reduction: `"mean"` over the patients who are known, `"sum"`, or `"none"`, which has 0 for the unknown.
+
+    Raises:
+        ValueError: Shapes disagree, the horizon is below 1, a weight is negative or not finite, a logit that counts is
+            NaN or infinite, or nobody's answer is known.
+
+    Examples:
+        >>> stop, observed = torch.tensor([2, 3, 1]), torch.tensor([True, False, False])
+        >>> fixed_horizon_bce(torch.tensor([1.0, -2.0, 5.0]), stop, observed, horizon=2, reduction="none")
+        tensor([0.3133, 0.1269, 0.0000])
+    """
+    check_logits(event_logits)
+    start = torch.zeros_like(stop) if start is None else start
+    check_outcome(event_logits.shape, stop, stop, observed, start)
+    if horizon < 1:
+        raise ValueError(f"horizon is {horizon}; expected at least one row")
+    event = observed & (stop - start <= horizon)
+    known = event | (stop - start >= horizon)
+    message = "event logit is {value}{at}; expected a finite number"
+    refuse(known & ~event_logits.isfinite(), event_logits, message)
+    weight = torch.ones_like(widen(event_logits)) if weight is None else weight
+    if weight.shape != event_logits.shape:
+        raise ValueError(f"weight has shape {sizes(weight)}; expected {sizes(event_logits)}, one for each patient")
+    refuse(~((weight >= 0) & weight.isfinite()), weight, "weight is {value:g}{at}; expected 0 or more")
+    if reduction == "mean" and not bool(known.any()):
+        raise ValueError(
+            f"nobody is followed for {horizon} rows or has the event in them; expected one patient at least"
+        )
+    # Known ones who stay free of the event cost softplus(z), those who have it softplus(-z).
+    event_logits = widen(event_logits).masked_fill(~known, -torch.inf)
+    each = weight * _survived_nll(torch.where(event, -event_logits, event_logits))
+    return each.sum() / known.sum() if reduction == "mean" else _reduce(each, reduction)
 
 
 # ---------------------------------------------------------------------------------------------------- person-period
@@ -330,61 +579,9 @@ def person_period(
         (tensor([0, 0, 0, 1, 1]), tensor([0, 1, 2, 0, 1]), tensor([0, 0, 1, 0, 0], dtype=torch.int32))
     """
     start = torch.zeros_like(stop) if start is None else start
-    _check_outcome(stop.shape, stop, stop, observed, start)
+    check_outcome(stop.shape, stop, stop, observed, start)
     length = (stop - start).long()
     patient = torch.repeat_interleave(length)
     first_row = length.cumsum(0) - length
     visit = torch.arange(int(length.sum()), device=stop.device) - first_row[patient] + start[patient]
     return PersonPeriod(patient, visit, observed[patient] & (visit == stop[patient] - 1))
-
-
-# ----------------------------------------------------------------------------------------------------------- checks
-
-
-def _sizes(values: Tensor) -> list[int]:
-    return list(values.shape)
-
-
-def _check_probability(values: Tensor, name: str) -> None:
-    message = name + " at index {where} is {value:g}; expected a probability from 0 to 1 (were logits passed?)"
-    refuse(~((values >= 0) & (values <= 1)), values, message)
-
-
-def _check_logits(hazard_logits: Tensor) -> None:
-    if not hazard_logits.is_floating_point():
-        raise ValueError(f"hazard_logits has dtype {hazard_logits.dtype}; expected a floating point type")
-    if ends_in_sigmoid(hazard_logits):
-        raise ValueError("hazard_logits come straight from a sigmoid or softmax; pass the logits that went into it")
-
-
-def _check_outcome(shape: torch.Size, width: int | Tensor, stop: Tensor, observed: Tensor, start: Tensor) -> None:
-    for name, values in (("stop", stop), ("observed", observed), ("start", start)):
-        if values.shape != shape:
-            raise ValueError(f"{name} has shape {_sizes(values)}; expected {list(shape)}, one for each patient")
-    for name, values in (("stop", stop), ("start", start)):
-        if values.is_floating_point() or values.dtype == torch.bool:
-            raise ValueError(f"{name} has dtype {values.dtype}; expected whole numbers")
-    if observed.dtype != torch.bool:
-        raise ValueError(f"observed has dtype {observed.dtype}; expected bool (True where the event was seen)")
-    refuse(start < 0, start, "start is {value}{at}; expected 0 or more")
-    refuse(stop <= start, stop, "stop is {value}{at}; expected at least one row after start, so above {limit}", start)
-    most = torch.as_tensor(width).expand_as(stop)
-    refuse(stop > width, stop, "stop is {value}{at}, past the last visit; expected at most {limit}", most)
-
-
-def _check_finite(hazard_logits: Tensor, counted: Tensor, flat: tuple[Tensor, Tensor] | None = None) -> None:
-    """Refuse a counted logit that is not a number; `flat` holds the patient and the visit of each row, if flat."""
-    wrong = counted & ~torch.isfinite(hazard_logits)
-    if bool(wrong.any()):
-        *where, row = (int(i) for i in wrong.nonzero()[0])
-        who = where[0] if len(where) == 1 else where
-        if flat is not None:
-            who, row = (int(place[row]) for place in flat)
-        value = hazard_logits[wrong][0].item()
-        raise ValueError(f"hazard logit of the patient at index {who}, row {row}, is {value}; expected a finite number")
-
-
-def _check_offsets(offsets: Tensor, rows: int) -> None:
-    if offsets.numel() == 0 or int(offsets[0]) != 0 or int(offsets[-1]) != rows:
-        raise ValueError(f"offsets run from {offsets[:1].tolist()} to {offsets[-1:].tolist()}; expected 0 to {rows}")
-    refuse(offsets.diff() < 0, offsets[1:], "offsets fall to {value}{at}; expected them never to fall")

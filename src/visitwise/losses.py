@@ -34,6 +34,37 @@ def outcome_nll(
     return F.hazard_nll(hazard_logits, outcome.stop, outcome.observed, outcome.start, exposure, reduction)
 
 
+def outcome_competing_nll(
+    cause_logits: Float[Tensor, "patient visit cause"], outcome: Outcome, reduction: Reduction = "mean"
+) -> Float[Tensor, "..."]:
+    """`visitwise.functional.competing_risks_nll` with all that an outcome says.
+
+    Examples:
+        >>> import torch
+        >>> outcome = Outcome.of(torch.tensor([1]), torch.tensor([True]), cause=torch.tensor([2]))
+        >>> outcome_competing_nll(torch.tensor([[[0.0, 0.6931472]]]), outcome)
+        tensor(0.6931)
+    """
+    exposure = outcome.censored_exposure.to(cause_logits.dtype)
+    return F.competing_risks_nll(cause_logits, outcome.stop, outcome.cause, outcome.start, exposure, reduction)
+
+
+def outcome_horizon_nll(
+    hazard_logits: Float[Tensor, "patient visit interval"], outcome: Outcome, reduction: Reduction = "mean"
+) -> Float[Tensor, "..."]:
+    """`visitwise.functional.horizon_nll` with all that an outcome says; an event of any cause counts.
+
+    Examples:
+        >>> import torch
+        >>> outcome = Outcome.of(stop=torch.tensor([2]), observed=torch.tensor([True]))
+        >>> logits = torch.logit(torch.tensor([[[0.1, 0.2], [0.3, 0.4]]]))
+        >>> outcome_horizon_nll(logits, outcome)
+        tensor(2.9188)
+    """
+    exposure = outcome.censored_exposure.to(hazard_logits.dtype)
+    return F.horizon_nll(hazard_logits, outcome.stop, outcome.observed, outcome.start, exposure, reduction)
+
+
 class HazardNLL(nn.Module):
     """Discrete-time survival loss over `[patient, visit]`; see `visitwise.functional.hazard_nll`.
 
@@ -88,6 +119,62 @@ class HazardNLLFlat(nn.Module):
         start: Int[Tensor, " patient"] | None = None,
     ) -> Float[Tensor, "..."]:
         return F.hazard_nll_flat(hazard_logits, offsets, stop, observed, start, self.censored_exposure, self.reduction)
+
+    def extra_repr(self) -> str:
+        return f"censored_exposure={self.censored_exposure}, reduction={self.reduction!r}"
+
+
+class CompetingRisksNLL(nn.Module):
+    """Discrete-time loss for several causes; see `visitwise.functional.competing_risks_nll`.
+
+    Examples:
+        >>> import torch
+        >>> logits = torch.tensor([[[0.0, 0.6931472]]])
+        >>> CompetingRisksNLL()(logits, stop=torch.tensor([1]), cause=torch.tensor([2]))
+        tensor(0.6931)
+    """
+
+    def __init__(self, censored_exposure: float = 1.0, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        self.censored_exposure = censored_exposure
+        self.reduction = reduction
+
+    def forward(
+        self,
+        cause_logits: Float[Tensor, "*patient visit cause"],
+        stop: Int[Tensor, "*patient"],
+        cause: Int[Tensor, "*patient"],
+        start: Int[Tensor, "*patient"] | None = None,
+    ) -> Float[Tensor, "..."]:
+        return F.competing_risks_nll(cause_logits, stop, cause, start, self.censored_exposure, self.reduction)
+
+    def extra_repr(self) -> str:
+        return f"censored_exposure={self.censored_exposure}, reduction={self.reduction!r}"
+
+
+class HorizonNLL(nn.Module):
+    """Likelihood of a forecast from each visit; see `visitwise.functional.horizon_nll`.
+
+    Examples:
+        >>> import torch
+        >>> logits = torch.logit(torch.tensor([[[0.1, 0.2], [0.3, 0.4]]]))
+        >>> HorizonNLL()(logits, stop=torch.tensor([2]), observed=torch.tensor([True]))
+        tensor(2.9188)
+    """
+
+    def __init__(self, censored_exposure: float = 1.0, reduction: Reduction = "mean") -> None:
+        super().__init__()
+        self.censored_exposure = censored_exposure
+        self.reduction = reduction
+
+    def forward(
+        self,
+        hazard_logits: Float[Tensor, "*patient visit interval"],
+        stop: Int[Tensor, "*patient"],
+        observed: Bool[Tensor, "*patient"],
+        start: Int[Tensor, "*patient"] | None = None,
+    ) -> Float[Tensor, "..."]:
+        return F.horizon_nll(hazard_logits, stop, observed, start, self.censored_exposure, self.reduction)
 
     def extra_repr(self) -> str:
         return f"censored_exposure={self.censored_exposure}, reduction={self.reduction!r}"

@@ -1,6 +1,12 @@
-"""From visits to hazards: a vector for each visit, a recurrence over the visits, one hazard logit at each of them."""
+"""From visits to hazards: a vector for each visit, a recurrence over the visits, and a head that reads each state.
 
-from typing import Any, Literal, NamedTuple, Self
+Three heads: the hazard of the next interval (`SurvivalRNN`), the same by cause (`CompetingRisksRNN`), and the hazards
+of several intervals to come (`HorizonRNN`).
+"""
+
+import math
+from collections.abc import Sequence
+from typing import Any, Literal, NamedTuple, Self, TypedDict, Unpack
 
 import numpy as np
 import torch
@@ -108,7 +114,100 @@ class Prediction(NamedTuple):
     event_probability: Float[Tensor, "patient visit"]
 
 
-class SurvivalRNN(nn.Module):
+class Settings(TypedDict, total=False):
+    """What all the models can be told; see `SurvivalRNN`."""
+
+    embedding: int
+    hidden: int
+    cell: Cell
+    path: Path
+    time_features: bool
+    bidirectional: bool
+    demonstration: bool
+    seed: int
+
+
+class _VisitRNN(nn.Module):
+    """Encoder, recurrence, and a linear head with any number of outputs at every visit."""
+
+    def __init__(
+        self,
+        schema: Schema,
+        first_logits: Sequence[float],
+        embedding: int = 64,
+        hidden: int = 64,
+        cell: Cell = "lstm",
+        path: Path = "padded",
+        time_features: bool = True,
+        bidirectional: bool = False,
+        demonstration: bool = False,
+        seed: int = 0,
+    ) -> None:
+        super().__init__()
+        _check_settings(cell, path, bidirectional, demonstration)
+        self.settings: dict[str, Any] = {
+            "embedding": embedding,
+            "hidden": hidden,
+            "cell": cell,
+            "path": path,
+            "time_features": time_features,
+            "bidirectional": bidirectional,
+            "demonstration": demonstration,
+            "seed": seed,
+        }
+        self.path = path
+        with torch.random.fork_rng(devices=[]):  # what torch draws is replaced below; its generator is left alone
+            self.encoder = VisitEncoder(schema, embedding, time_features=time_features)
+            recurrence = nn.LSTM if cell == "lstm" else nn.GRU
+            self.recurrence = recurrence(self.encoder.n_features, hidden, batch_first=True, bidirectional=bidirectional)
+            self.head = nn.Linear(hidden * (1 + bidirectional), len(first_logits))
+        self._draw_weights(seed, hidden**-0.5)
+        with torch.no_grad():
+            self.head.bias.copy_(torch.tensor(first_logits))
+
+    @torch.no_grad()
+    def _draw_weights(self, seed: int, bound: float) -> None:
+        """The usual first weights, drawn by NumPy: torch's normal numbers depend on the processor's instructions."""
+        random = np.random.default_rng(seed)
+        for parameter in (*self.recurrence.parameters(), *self.head.parameters()):
+            parameter.copy_(torch.from_numpy(random.uniform(-bound, bound, parameter.shape)))
+        weight = self.encoder.embedding.weight
+        weight[1:] = torch.from_numpy(random.normal(size=weight[1:].shape)).to(weight)
+
+    @property
+    def schema(self) -> Schema:
+        """The names of the codes, static features and measurements that the model reads."""
+        return self.encoder.schema
+
+    def _outputs(self, visits: Visits) -> Float[Tensor, "patient visit output"]:
+        """What the head says at every visit; NaN after a patient's last."""
+        if visits.schema != self.schema:
+            raise ValueError("the visits have another schema than the model: other codes, statics or measurements")
+        vectors = self.encoder(visits)
+        if self.path == "packed":
+            packed, _ = self.recurrence(visits.pack(vectors))
+            return visits.pad(self.head(visits.unpack(packed)), fill=torch.nan)
+        states, _ = self.recurrence(visits.pad(vectors))
+        outputs: Tensor = self.head(states)
+        return outputs.masked_fill(~visits.mask[..., None], torch.nan)
+
+    @torch.no_grad()
+    def _outputs_of_many(self, visits: Visits, batch_size: int) -> Float[Tensor, "patient visit output"]:
+        """The same for any number of patients, without dropout and without gradients."""
+        if batch_size < 1:
+            raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+        mask = visits.mask
+        outputs = self.head.weight.new_full((*mask.shape, self.head.out_features), torch.nan)
+        was_training = self.training
+        self.eval()
+        for patients in torch.arange(len(visits), device=mask.device).split(batch_size):
+            batch = self._outputs(visits.select(patients))
+            outputs[patients, : batch.shape[1]] = batch
+        self.train(was_training)
+        return outputs
+
+
+class SurvivalRNN(_VisitRNN):
     """Hazard at every visit from the codes, times and measurements of that visit and all before it.
 
     Args:
@@ -144,36 +243,11 @@ class SurvivalRNN(nn.Module):
         demonstration: bool = False,
         seed: int = 0,
     ) -> None:
-        super().__init__()
-        _check_settings(cell, path, base_rate, bidirectional, demonstration)
-        self.settings: dict[str, Any] = {
-            "embedding": embedding,
-            "hidden": hidden,
-            "cell": cell,
-            "path": path,
-            "time_features": time_features,
-            "base_rate": base_rate,
-            "bidirectional": bidirectional,
-            "demonstration": demonstration,
-            "seed": seed,
-        }
-        self.path = path
-        with torch.random.fork_rng(devices=[]):  # what torch draws is replaced below; its generator is left alone
-            self.encoder = VisitEncoder(schema, embedding, time_features=time_features)
-            recurrence = nn.LSTM if cell == "lstm" else nn.GRU
-            self.recurrence = recurrence(self.encoder.n_features, hidden, batch_first=True, bidirectional=bidirectional)
-            self.head = nn.Linear(hidden * (1 + bidirectional), 1)
-        self._draw_weights(seed, hidden**-0.5)
-        nn.init.constant_(self.head.bias, torch.logit(torch.tensor(base_rate)).item())
-
-    @torch.no_grad()
-    def _draw_weights(self, seed: int, bound: float) -> None:
-        """The usual first weights, drawn by NumPy: torch's normal numbers depend on the processor's instructions."""
-        random = np.random.default_rng(seed)
-        for parameter in (*self.recurrence.parameters(), *self.head.parameters()):
-            parameter.copy_(torch.from_numpy(random.uniform(-bound, bound, parameter.shape)))
-        weight = self.encoder.embedding.weight
-        weight[1:] = torch.from_numpy(random.normal(size=weight[1:].shape)).to(weight)
+        first = [_first_logit(base_rate)]
+        super().__init__(
+            schema, first, embedding, hidden, cell, path, time_features, bidirectional, demonstration, seed
+        )
+        self.settings["base_rate"] = base_rate
 
     @classmethod
     def for_cohort(cls, train: Cohort, **settings: Any) -> Self:
@@ -185,27 +259,13 @@ class SurvivalRNN(nn.Module):
             train: The patients to learn from.
             settings: Any of the settings above, but for the schema and the base rate.
         """
-        base_rate = int(train.outcome.observed.sum()) / train.outcome.n_rows
-        model = cls(train.visits.schema, base_rate=min(max(base_rate, 1e-6), 1 - 1e-6), **settings)
+        model = cls(train.visits.schema, base_rate=_rate(train.outcome.observed, train), **settings)
         model.encoder.fit_scaling(train.visits)
         return model
 
-    @property
-    def schema(self) -> Schema:
-        """The names of the codes, static features and measurements that the model reads."""
-        return self.encoder.schema
-
     def forward(self, visits: Visits) -> Float[Tensor, "patient visit"]:
         """Hazard logits at every visit; NaN after a patient's last, where there is nothing to predict."""
-        if visits.schema != self.schema:
-            raise ValueError("the visits have another schema than the model: other codes, statics or measurements")
-        vectors = self.encoder(visits)
-        if self.path == "packed":
-            packed, _ = self.recurrence(visits.pack(vectors))
-            return visits.pad(self.head(visits.unpack(packed))[:, 0], fill=torch.nan)
-        states, _ = self.recurrence(visits.pad(vectors))
-        hazard_logits: Tensor = self.head(states)[..., 0]
-        return hazard_logits.masked_fill(~visits.mask, torch.nan)
+        return self._outputs(visits)[..., 0]
 
     @torch.no_grad()
     def predict(
@@ -219,32 +279,181 @@ class SurvivalRNN(nn.Module):
                 nothing is predicted for them (NaN).
             batch_size: Patients at a time; does not change the result beyond rounding.
         """
-        if start is not None and start.shape != (len(visits),):
-            raise ValueError(f"start has shape {list(start.shape)}; expected [{len(visits)}], one for each patient")
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; expected at least 1")
-        mask = visits.mask
-        logits = torch.full_like(mask, torch.nan, dtype=self.head.weight.dtype)
-        was_training = self.training
-        self.eval()
-        for patients in torch.arange(len(visits), device=mask.device).split(batch_size):
-            batch = self(visits.select(patients))
-            logits[patients, : batch.shape[1]] = batch
-        self.train(was_training)
-        index = torch.arange(mask.shape[1], device=mask.device)
-        history = torch.zeros_like(mask) if start is None else index < start[:, None]
+        history = _history(visits, start)
+        logits = self._outputs_of_many(visits, batch_size)[..., 0]
         at_risk = logits.masked_fill(history, -torch.inf)  # no hazard, so nothing is charged before the start
         values = (logits, F.hazard(logits), F.survival(at_risk), F.event_probability(at_risk))
         return Prediction(*(value.masked_fill(history, torch.nan) for value in values))
 
 
-def _check_settings(cell: str, path: str, base_rate: float, bidirectional: bool, demonstration: bool) -> None:
+class CausePrediction(NamedTuple):
+    """What a model of several causes says at each visit; NaN after a patient's last visit.
+
+    As in `Prediction`, survival (of all causes together) and cumulative incidence follow the patient along visits that
+    were made: no forecast.
+    """
+
+    cause_logits: Float[Tensor, "patient visit cause"]
+    cause_hazard: Float[Tensor, "patient visit cause"]
+    survival: Float[Tensor, "patient visit"]
+    cumulative_incidence: Float[Tensor, "patient visit cause"]
+
+
+class CompetingRisksRNN(_VisitRNN):
+    """Hazard of each cause at every visit, of causes that exclude each other: the first event ends the record.
+
+    A softmax over the causes and "nothing", so that the hazards of one interval sum to less than 1. Train it with
+    `fit(..., loss=outcome_competing_nll)`.
+
+    Args:
+        schema: Names of codes, static features and measurements.
+        base_rates: For each cause, the share of intervals that end in its event.
+        settings: As in `SurvivalRNN`.
+
+    Raises:
+        ValueError: A setting is not one of those named, or the rates leave nothing for "nothing".
+    """
+
+    def __init__(
+        self, schema: Schema, *, base_rates: Sequence[float] = (0.05, 0.05), **settings: Unpack[Settings]
+    ) -> None:
+        if not base_rates or min(base_rates) <= 0 or sum(base_rates) >= 1:
+            raise ValueError(f"base_rates are {list(base_rates)}; expected shares above 0 that sum to less than 1")
+        super().__init__(schema, [math.log(rate / (1 - sum(base_rates))) for rate in base_rates], **settings)
+        self.settings["base_rates"] = list(base_rates)
+
+    @classmethod
+    def for_cohort(cls, train: Cohort, n_causes: int | None = None, **settings: Unpack[Settings]) -> Self:
+        """A model for cohorts like this one: its schema, its base rates, its scaling of measurements and statics.
+
+        Args:
+            train: The patients to learn from.
+            n_causes: Number of causes; the highest one seen in training, if not given.
+            settings: As in `SurvivalRNN`.
+
+        Raises:
+            ValueError: Nobody has an event and `n_causes` is not given, or a patient's cause is above it.
+        """
+        seen = int(train.outcome.cause.max())
+        n_causes = seen if n_causes is None else n_causes
+        if n_causes < max(seen, 1):
+            raise ValueError(
+                f"n_causes is {n_causes} and the highest cause seen is {seen}; expected at least 1 and that"
+            )
+        rates = [_rate(train.outcome.cause == cause, train) for cause in range(1, n_causes + 1)]
+        model = cls(train.visits.schema, base_rates=[rate / max(1.0, sum(rates) + 1e-6) for rate in rates], **settings)
+        model.encoder.fit_scaling(train.visits)
+        return model
+
+    def forward(self, visits: Visits) -> Float[Tensor, "patient visit cause"]:
+        """Cause logits at every visit, against "nothing"; NaN after a patient's last."""
+        return self._outputs(visits)
+
+    @torch.no_grad()
+    def predict(
+        self, visits: Visits, *, start: Int[Tensor, " patient"] | None = None, batch_size: int = 1024
+    ) -> CausePrediction:
+        """Cause hazards and what follows from them for any number of patients; see `SurvivalRNN.predict`."""
+        history = _history(visits, start)
+        logits = self._outputs_of_many(visits, batch_size)
+        at_risk = logits.masked_fill(history[..., None], -torch.inf)
+        survival, incidence = F.survival(F.all_cause_logits(at_risk)), F.cumulative_incidence(at_risk)
+        each = (
+            value.masked_fill(history[..., None], torch.nan) for value in (logits, F.cause_hazard(logits), incidence)
+        )
+        logits, hazard, incidence = each
+        return CausePrediction(logits, hazard, survival.masked_fill(history, torch.nan), incidence)
+
+
+class HorizonPrediction(NamedTuple):
+    """What a model forecasts at each visit for the intervals after it; NaN after a patient's last visit.
+
+    `survival[..., k, j]` is the probability, given at visit `k`, of staying event-free through `j + 1` intervals.
+    """
+
+    hazard_logits: Float[Tensor, "patient visit interval"]
+    hazard: Float[Tensor, "patient visit interval"]
+    survival: Float[Tensor, "patient visit interval"]
+    event_probability: Float[Tensor, "patient visit interval"]
+
+
+class HorizonRNN(_VisitRNN):
+    """Hazards of the next intervals at every visit: a whole survival curve from each of them, with no visit to come.
+
+    Train it with `fit(..., loss=outcome_horizon_nll)`.
+
+    Args:
+        schema: Names of codes, static features and measurements.
+        horizon: Number of intervals to forecast.
+        base_rate: Share of intervals that end in the event.
+        settings: As in `SurvivalRNN`.
+
+    Raises:
+        ValueError: A setting is not one of those named, or the horizon is below 1.
+    """
+
+    def __init__(
+        self, schema: Schema, *, horizon: int = 8, base_rate: float = 0.05, **settings: Unpack[Settings]
+    ) -> None:
+        if horizon < 1:
+            raise ValueError(f"horizon is {horizon}; expected at least 1 interval")
+        super().__init__(schema, [_first_logit(base_rate)] * horizon, **settings)
+        self.settings |= {"horizon": horizon, "base_rate": base_rate}
+
+    @classmethod
+    def for_cohort(cls, train: Cohort, horizon: int = 8, **settings: Unpack[Settings]) -> Self:
+        """A model for cohorts like this one: its schema, its base rate, its scaling of measurements and statics.
+
+        Args:
+            train: The patients to learn from.
+            horizon: Number of intervals to forecast.
+            settings: As in `SurvivalRNN`.
+        """
+        rate = _rate(train.outcome.observed, train)
+        model = cls(train.visits.schema, horizon=horizon, base_rate=rate, **settings)
+        model.encoder.fit_scaling(train.visits)
+        return model
+
+    def forward(self, visits: Visits) -> Float[Tensor, "patient visit interval"]:
+        """Hazard logits of the intervals after every visit; NaN after a patient's last."""
+        return self._outputs(visits)
+
+    @torch.no_grad()
+    def predict(
+        self, visits: Visits, *, start: Int[Tensor, " patient"] | None = None, batch_size: int = 1024
+    ) -> HorizonPrediction:
+        """A forecast from every visit for any number of patients; see `SurvivalRNN.predict`."""
+        history = _history(visits, start)[..., None]
+        logits = self._outputs_of_many(visits, batch_size).masked_fill(history, torch.nan)
+        return HorizonPrediction(logits, F.hazard(logits), F.survival(logits), F.event_probability(logits))
+
+
+def _first_logit(base_rate: float) -> float:
+    if not 0 < base_rate < 1:
+        raise ValueError(f"base_rate is {base_rate}; expected a probability between 0 and 1")
+    return float(torch.logit(torch.tensor(base_rate)))
+
+
+def _rate(event: Tensor, train: Cohort) -> float:
+    """Share of the rows that end in the event, kept away from 0 and 1."""
+    return min(max(int(event.sum()) / train.outcome.n_rows, 1e-6), 1 - 1e-6)
+
+
+def _history(visits: Visits, start: Tensor | None) -> Tensor:
+    """Which cells of the box lie before the start."""
+    if start is not None and start.shape != (len(visits),):
+        raise ValueError(f"start has shape {list(start.shape)}; expected [{len(visits)}], one for each patient")
+    mask = visits.mask
+    if start is None:
+        return torch.zeros_like(mask)
+    return torch.arange(mask.shape[1], device=mask.device) < start[:, None]
+
+
+def _check_settings(cell: str, path: str, bidirectional: bool, demonstration: bool) -> None:
     if cell not in ("lstm", "gru"):
         raise ValueError(f"cell is {cell!r}; expected 'lstm' or 'gru'")
     if path not in ("padded", "packed"):
         raise ValueError(f"path is {path!r}; expected 'padded' or 'packed'")
-    if not 0 < base_rate < 1:
-        raise ValueError(f"base_rate is {base_rate}; expected a probability between 0 and 1")
     if bidirectional and not demonstration:
         raise ValueError(
             "a bidirectional model reads the future, so its hazards are not predictions; "

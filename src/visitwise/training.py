@@ -7,7 +7,7 @@ import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from safetensors import SafetensorError
@@ -16,10 +16,14 @@ from torch import Tensor
 from tqdm import tqdm
 
 from visitwise._ragged import arrays_of
-from visitwise.cohort import Cohort, require_disjoint
+from visitwise.cohort import Cohort, Outcome, require_disjoint
+from visitwise.functional import Reduction
 from visitwise.losses import outcome_nll
-from visitwise.model import SurvivalRNN
+from visitwise.model import CompetingRisksRNN, HorizonRNN, SurvivalRNN
 from visitwise.visits import Schema, Visits
+
+Model = SurvivalRNN | CompetingRisksRNN | HorizonRNN
+OutcomeLoss = Callable[[Tensor, Outcome, Reduction], Tensor]
 
 
 @dataclass
@@ -37,10 +41,11 @@ class History:
 
 
 def fit(
-    model: SurvivalRNN,
+    model: Model,
     train: Cohort,
     validation: Cohort,
     *,
+    loss: OutcomeLoss = outcome_nll,
     epochs: int = 20,
     batch_size: int = 256,
     learning_rate: float = 3e-3,
@@ -58,6 +63,8 @@ def fit(
         model: The model; trained in place.
         train: Patients to learn from.
         validation: Other patients, who decide when to stop.
+        loss: Of what the model says and the outcomes, with a reduction: `outcome_nll` for a `SurvivalRNN`,
+            `outcome_competing_nll` for a `CompetingRisksRNN`, `outcome_horizon_nll` for a `HorizonRNN`.
         epochs: Passes over the training patients, at most.
         batch_size: Patients a step.
         learning_rate: Step size at the start; falls to zero along a cosine over `epochs`.
@@ -84,7 +91,7 @@ def fit(
     choices: dict[str, Any] = {
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay,
         "patience": patience, "window": window, "padded_visits": padded_visits, "seed": seed,
-        "model": model.settings,
+        "loss": getattr(loss, "__name__", repr(loss)), "model": model.settings,
     }  # fmt: skip
     if checkpoint is not None:
         choices["first weights"] = _digest(model.state_dict())
@@ -105,14 +112,14 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * (1 + math.cos(math.pi * step / (epochs * n_batches))) / 2
             for part in batch.parts(padded_visits):
-                loss = _sum_nll(model, part)
-                (loss / rows_per_batch).backward()
-                total += loss.item()
+                nll = loss(model(part.visits), part.outcome, "sum")
+                (nll / rows_per_batch).backward()
+                total += nll.item()
             optimizer.step()
             optimizer.zero_grad()
         model.eval()
         run.history.train_nll.append(total / train.outcome.n_rows)
-        run.history.validation_nll.append(evaluate_nll(model, validation))
+        run.history.validation_nll.append(evaluate_nll(model, validation, loss=loss))
         if run.history.best_epoch == epoch:
             run.best = _copy(model)
         if checkpoint is not None:
@@ -122,34 +129,34 @@ def fit(
     return run.history
 
 
-def _sum_nll(model: Callable[[Visits], Tensor], batch: Cohort) -> Tensor:
-    return outcome_nll(model(batch.visits), batch.outcome, reduction="sum")
-
-
 @torch.no_grad()
-def evaluate_nll(model: Callable[[Visits], Tensor], cohort: Cohort, *, batch_size: int = 1024) -> float:
+def evaluate_nll(
+    model: Callable[[Visits], Tensor], cohort: Cohort, *, loss: OutcomeLoss = outcome_nll, batch_size: int = 1024
+) -> float:
     """Negative log-likelihood per row at risk of these patients' outcomes.
 
     Args:
-        model: A `SurvivalRNN`, or anything else that turns visits into hazard logits `[patient, visit]`.
+        model: A `SurvivalRNN`, or anything else that turns visits into hazard logits `[patient, visit]`, or into what
+            another loss reads.
         cohort: The patients.
+        loss: As in `fit`.
         batch_size: Patients at a time; does not change the result beyond rounding.
     """
     batches = (cohort.select(patients) for patients in torch.arange(len(cohort)).split(batch_size))
     parts = (part for batch in batches for part in batch.parts(padded_visits=4096))
-    return sum(_sum_nll(model, part).item() for part in parts) / cohort.outcome.n_rows
+    return sum(loss(model(part.visits), part.outcome, "sum").item() for part in parts) / cohort.outcome.n_rows
 
 
 # ------------------------------------------------------------------------------------------------- models on disk
 
 
-def save_model(model: SurvivalRNN, folder: str | os.PathLike[str]) -> None:
-    """Write a model: `model.json` (settings, names of its inputs, and which file holds the weights) and that file."""
-    description = {"settings": model.settings, "schema": asdict(model.schema)}
+def save_model(model: Model, folder: str | os.PathLike[str]) -> None:
+    """Write a model: `model.json` (its kind, settings, names of its inputs, where the weights are) and the weights."""
+    description = {"kind": type(model).__name__, "settings": model.settings, "schema": asdict(model.schema)}
     _write(Path(folder), "model", dict(model.state_dict()), description)
 
 
-def load_model(folder: str | os.PathLike[str]) -> SurvivalRNN:
+def load_model(folder: str | os.PathLike[str]) -> Model:
     """A model written by `save_model`. Only numbers and JSON are read; nothing is unpickled.
 
     Raises:
@@ -159,7 +166,8 @@ def load_model(folder: str | os.PathLike[str]) -> SurvivalRNN:
     tensors, description = _read(Path(folder), "model")
     try:
         schema = Schema(**{kind: tuple(names) for kind, names in description["schema"].items()})
-        model = SurvivalRNN(schema, **description["settings"])
+        kinds = {kind.__name__: kind for kind in get_args(Model)}
+        model: Model = kinds[description.get("kind", SurvivalRNN.__name__)](schema, **description["settings"])
         model.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
@@ -172,7 +180,7 @@ def load_model(folder: str | os.PathLike[str]) -> SurvivalRNN:
 class _Run:
     """All that changes during training."""
 
-    model: SurvivalRNN
+    model: Model
     optimizer: torch.optim.Optimizer
     history: History
     best: dict[str, Tensor]
@@ -219,7 +227,7 @@ def _digest(arrays: Mapping[str, Tensor]) -> str:
     return f"{check:08x}"
 
 
-def _copy(model: SurvivalRNN) -> dict[str, Tensor]:
+def _copy(model: Model) -> dict[str, Tensor]:
     return {name: value.clone() for name, value in model.state_dict().items()}
 
 
