@@ -1,6 +1,7 @@
 # Everything this project does, by one word each. `make` alone explains them.
 
 PORT ?= 8000
+JOBS ?= 2
 VENV := .venv
 BIN := $(VENV)/bin
 PY := $(BIN)/python
@@ -38,6 +39,7 @@ help: ## Show this text
 	@echo
 	@echo "  make site PORT=8001        where port 8000 is taken"
 	@echo "  make test TESTS=tests/test_functional.py   one file; TESTS takes any pytest arguments"
+	@echo "  make test JOBS=4           on more than two processes; each takes about 2 GB"
 	@echo "  make build PYTHON=python3.12   choose the interpreter (3.11 or newer) that .venv is made from"
 
 site: port $(INSTALLED) $(PACKAGES) ## Run the notebooks, then show the site on 127.0.0.1:8000; saved files appear at once
@@ -53,7 +55,7 @@ build: $(INSTALLED) $(PACKAGES) ## Run the notebooks that changed, then write th
 	@echo "The site is in site/; it works under any address."
 
 test: $(INSTALLED) $(PACKAGES) ## Run all tests; those in a browser too, if there is a Chromium
-	$(PY) -m pytest $(TESTS)
+	$(PY) -m pytest -n $(JOBS) --dist loadfile $(TESTS)
 
 lab: $(INSTALLED) ## Open the notebooks in JupyterLab; LAB= passes options on, such as LAB=--no-browser
 	JUPYTER_CONFIG_PATH=$(CURDIR)/.jupyter $(BIN)/jupyter lab --notebook-dir=notebooks $(ROOT_IS_FINE) $(LAB)

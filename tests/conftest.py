@@ -3,8 +3,11 @@
 The import hook has to stand before the first import of `visitwise`, so nothing here may import it at the top.
 """
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -28,6 +31,13 @@ if early:
 # A whole number may stand where a signature says float; and beartype cannot read `Self` on a method decorated alone.
 CHECKS = "is_pep484_tower=True, hint_overrides=beartype.FrozenDict({beartype.typing.Self: object})"
 jaxtyping.install_import_hook("visitwise", f"beartype.beartype(conf=beartype.BeartypeConf({CHECKS}))")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One folder for all processes of a run, where the first that needs the site builds it (`tests/built.py`)."""
+    if not hasattr(config, "workerinput"):
+        os.environ["VISITWISE_TEST_FOLDER"] = folder = tempfile.mkdtemp(prefix="visitwise-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
 
 
 @pytest.fixture
