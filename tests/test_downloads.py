@@ -173,3 +173,19 @@ def offender(told: str, name: str, notebook: str | None = None) -> str:
     reads = exercises.reads_first(cells[int(found[1])].statements)
     names = ", ".join(f"`{one}`" for one in sorted(reads & set().union(*answers)))
     return f"it reads {names}, which only a solution gives a value" if names else ""
+
+
+@pytest.mark.parametrize(
+    "repository", ["https://github.com/us/it", "https://github.com/us/it.git", "https://github.com/us/it/"]
+)
+def test_binder_is_offered_where_the_source_is_public(repository: str) -> None:
+    offered = downloads.offer("01_hazard", repository)
+    assert '"https://mybinder.org/v2/gh/us/it/HEAD?urlpath=lab/tree/notebooks/01_hazard.py"' in offered
+
+
+@pytest.mark.parametrize("repository", ["", "https://host.org/us/it", "https://github.com/us"])
+def test_binder_is_not_offered_where_it_would_find_nothing(repository: str) -> None:
+    offered = downloads.offer("01_hazard", repository)
+    assert "binder" not in offered
+    assert 'href="01_hazard.ipynb"' in offered
+    assert 'href="01_hazard-exercises.ipynb"' in offered

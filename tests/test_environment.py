@@ -1,7 +1,9 @@
 """The three descriptions of the environment say the same, and the commands explain themselves."""
 
+import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -127,3 +129,27 @@ def test_ci_runs_the_command_that_the_makefile_documents() -> None:
     assert "make check" in script
     assert script.startswith("#!/usr/bin/env bash\n")
     assert "set -euo pipefail" in script
+
+
+def test_the_workflow_publishes_what_the_same_make_target_writes() -> None:
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "site.yml").read_text())
+    steps = workflow["jobs"]["build"]["steps"]
+    (build,) = [step for step in steps if "run" in step]
+    assert build["run"] == "make build"
+    asked = set(re.findall(r"!ENV \[(\w+),", (ROOT / "mkdocs.yml").read_text()))
+    assert asked == set(build["env"]) - {"CI"}
+    assert [step["with"]["path"] for step in steps if "upload-pages" in step.get("uses", "")] == ["site"]
+    python = next(step["with"]["python-version"] for step in steps if "setup-python" in step.get("uses", ""))
+    assert PROJECT["requires-python"] == f">={python}"
+
+
+def test_binder_opens_notebooks_as_make_lab_does(tmp_path: Path) -> None:
+    from jupyterlab.commands import get_app_dir
+
+    done = subprocess.run(
+        [ROOT / "postBuild"], cwd=ROOT, env=os.environ | {"NB_PYTHON_PREFIX": str(tmp_path)}, check=False
+    )
+    assert done.returncode == 0
+    folder = tmp_path / Path(get_app_dir()).relative_to(sys.prefix) / "settings"  # where JupyterLab looks for them
+    ours = ROOT / ".jupyter" / "labconfig" / "default_setting_overrides.json"
+    assert (folder / "overrides.json").read_bytes() == ours.read_bytes()

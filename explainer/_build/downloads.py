@@ -46,6 +46,17 @@ class Site:
 
 
 @functools.lru_cache(maxsize=100)  # while the site is served the same notebooks come again and again
+def offer(name: str, repository: str) -> str:
+    """What one can do with a notebook: download it, and run it elsewhere where its source is public."""
+    whole = f'<a href="{name}.ipynb" download>with solutions and outputs</a>'
+    empty = f'<a href="{name}-exercises.ipynb" download>with the exercises alone</a>'
+    text = f"Download this notebook {whole} or {empty}."
+    if found := re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(\.git)?/?", repository):
+        binder = f"https://mybinder.org/v2/gh/{found[1]}/HEAD?urlpath=lab/tree/notebooks/{name}.py"
+        text += f' Or <a href="{binder}">run it on Binder</a>, which takes minutes to start.'
+    return f'<p class="vw-download">{text}</p>\n'
+
+
 def files(executed: str, name: str, site: Site) -> dict[str, str]:
     """The text of each file that is offered, by its name.
 

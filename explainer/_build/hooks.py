@@ -138,7 +138,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     if uri in executed:
         stray.check_alt_texts(pages.code(executed[uri]), report)
         text = pages.to_markdown(executed[uri], report, prose)
-        return re.sub(r"^(# .*\n)", rf"\1\n{_download(uri)}\n", text, count=1)
+        offered = downloads.offer(Path(uri).stem, config.repo_url or "")
+        return re.sub(r"^(# .*\n)", rf"\1\n{offered}\n", text, count=1)
     if uri.endswith(".md"):
         text = sources.show(pages.foldable(prose(markdown)), root / "src", report)
         text = benchmarks.show(text, root / RESULTS, report)
@@ -197,13 +198,6 @@ def _accessible(page: str) -> str:
     """Names and tab stops that the theme leaves out: the search dialog, and code that may scroll sideways."""
     page = page.replace('role="dialog"', 'role="dialog" aria-label="Search"', 1)
     return re.sub(r"<pre>(?=<span></span><code>)", '<pre tabindex="0">', page)
-
-
-def _download(uri: str) -> str:
-    name = Path(uri).stem
-    whole = f'<a href="{name}.ipynb" download>with solutions and outputs</a>'
-    empty = f'<a href="{name}-exercises.ipynb" download>with the exercises alone</a>'
-    return f'<p class="vw-download">Download this notebook {whole} or {empty}.</p>\n'
 
 
 def _name(uri: str) -> str:
