@@ -45,7 +45,6 @@ class Site:
         return next((place for place in self.places if place.uri == uri), None)
 
 
-@functools.lru_cache(maxsize=100)  # while the site is served the same notebooks come again and again
 def offer(name: str, repository: str) -> str:
     """What one can do with a notebook: download it, and run it elsewhere where its source is public."""
     whole = f'<a href="{name}.ipynb" download>with solutions and outputs</a>'
@@ -57,6 +56,7 @@ def offer(name: str, repository: str) -> str:
     return f'<p class="vw-download">{text}</p>\n'
 
 
+@functools.lru_cache(maxsize=100)  # while the site is served the same notebooks come again and again
 def files(executed: str, name: str, site: Site) -> dict[str, str]:
     """The text of each file that is offered, by its name.
 
