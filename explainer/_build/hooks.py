@@ -11,10 +11,12 @@ import re
 from pathlib import Path
 from typing import Any
 
+import cards
 import commands
 import downloads
 import facts
 import formulas
+import learning_map
 import links
 import live
 import notebooks
@@ -23,6 +25,7 @@ import rebuild
 import sources
 import stamp
 import stray
+import terms
 from jinja2 import Environment
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
@@ -33,6 +36,8 @@ import benchmarks
 import ledger
 
 RESULTS = "tests/benchmarks/results"
+GLOSSARY = "glossary.md"
+CHAPTER = re.compile(r"\d\d-[\w-]+\.md")
 
 log = logging.getLogger("mkdocs.hooks.visitwise")
 typesetter = formulas.Typesetter()
@@ -42,6 +47,7 @@ known: dict[str, facts.Fact] = {}
 pictures: dict[str, str] = {}
 claims: list[ledger.Row] = []
 places: dict[str, downloads.Place] = {}
+glossary: list[terms.Term] = []
 memory = rebuild.Memory()
 serving = False
 
@@ -89,6 +95,7 @@ def on_pre_build(config: MkDocsConfig) -> None:
             "the claims have not been tried since they, or what they use, changed: run `make build`",
         )
     claims[:] = ledger.rows_of(root)
+    glossary[:] = terms.read(Path(config.docs_dir, GLOSSARY).read_text(encoding="utf-8"))
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
@@ -144,12 +151,23 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         text = sources.show(pages.foldable(prose(markdown)), root / "src", report)
         text = benchmarks.show(text, root / RESULTS, report)
         text = ledger.show(text, claims, ledger.titles(root), report)
+        text = learning_map.show(text, Path(config.docs_dir), report)
         return commands.show(text, report)
     return markdown
 
 
+def on_page_context(context: dict[str, Any], page: Page, config: MkDocsConfig, nav: Any) -> dict[str, Any]:
+    """A page that has an address has a picture to be shared with; `on_post_build` draws it."""
+    if config.site_url:
+        page.meta["card"] = f"{config.site_url.rstrip('/')}/{cards.path(page.file.src_uri)}"
+    return context
+
+
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
-    return links.to_repository(content, config.repo_url or "")
+    content = links.to_repository(content, config.repo_url or "")
+    if CHAPTER.fullmatch(page.file.src_uri):
+        content = terms.link(content, glossary, page.url, files.get_file_from_path(GLOSSARY).page.url.rstrip("/"))
+    return content
 
 
 def on_env(env: Environment, config: MkDocsConfig, files: Files) -> None:
@@ -187,6 +205,12 @@ def on_post_build(config: MkDocsConfig) -> None:
             text = Path(config.docs_dir, place.uri).read_text(encoding="utf-8")
             for name, offered in downloads.files(text, Path(place.uri).stem, site).items():
                 Path(config.site_dir, place.address, name).write_text(offered, encoding="utf-8")
+    if config.site_url and not serving:
+        colours = cards.colours((live.WIDGETS / "tokens.css").read_text(encoding="utf-8"))
+        for place in places.values():
+            target = Path(config.site_dir, cards.path(place.uri))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(cards.draw(config.site_name, place.title, config.site_description or "", colours))
 
 
 def on_shutdown() -> None:
