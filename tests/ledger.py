@@ -62,6 +62,14 @@ SOURCES = {
     "losses code": ("the code of the losses", NOTES + "src/ehrsequencing/models/losses.py"),
     "lstm code": ("the code of the survival LSTM", NOTES + "src/ehrsequencing/models/survival_lstm.py"),
     "training code": ("the training script", NOTES + "examples/survival_analysis/train_lstm.py"),
+    "sequence code": ("the code of the sequences", NOTES + "src/ehrsequencing/data/sequence_builder.py"),
+    "survival notebook": (
+        "the survival notebook",
+        NOTES + "notebooks/02_survival_analysis/01_discrete_time_survival_lstm.ipynb",
+    ),
+    "generator code": ("the code of the generators", NOTES + "src/ehrsequencing/synthetic/survival.py"),
+    "demo code": ("the demo script", NOTES + "examples/survival_analysis/train_lstm_demo.py"),
+    "trainer code": ("the code of the trainer", NOTES + "src/ehrsequencing/training/trainer.py"),
     "cf-ensemble": (
         "the code of the ensemble losses",
         "https://github.com/pleiadian53/cf-ensemble/blob/main/src/cfensemble/objectives/losses.py",

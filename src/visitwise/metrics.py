@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Float, Int, Real
 from lifelines.utils import concordance_index
 from numpy.typing import NDArray
-from scipy.stats import rankdata
+from scipy.stats import chi2, rankdata
 from torch import Tensor
 
 from visitwise.cohort import Outcome
@@ -158,12 +158,19 @@ def concordance(
     outcome: Outcome,
     landmark: int | Int[Tensor, " patient"] = 0,
     horizon: int | None = None,
+    weights: Literal["pairs", "follow-up"] = "pairs",
 ) -> Score:
     """Of two patients at risk at the landmark, how often the one with the higher risk has the event first.
 
-    Harrell's C over the patients with `start <= landmark < stop`, time counted in rows from the landmark. `risk` is one
-    number per patient, known *when the landmark's visit closes*: the hazard there, or the predicted probability of the
-    event within a horizon. A pair counts if one patient's event is known to have come first.
+    Over the patients with `start <= landmark < stop`, time counted in rows from the landmark. `risk` is one number per
+    patient, known *when the landmark's visit closes*: the hazard there, or the predicted probability of the event
+    within a horizon. A pair counts if one patient's event is known to have come first.
+
+    With `weights="pairs"` every such pair counts once: Harrell's C. The more patients are lost, the more of these pairs
+    are early ones, and if early and late pairs are not equally easy the score drifts. With `weights="follow-up"` a pair
+    whose event lies in row `k` counts `1 / G(k-)^2` times, because both patients had to be followed through that row:
+    Uno's C, which estimates what Harrell's would be if nobody were lost before the horizon. Give a horizon that enough
+    patients are followed to: where `G` is small, few pairs carry the score.
 
     Risks made from a patient's own later record measure how long the record is. Summed over it, a *perfect* model's
     hazards rank patients worse than a coin, because those without the event collect more rows: so a risk of shape
@@ -174,20 +181,26 @@ def concordance(
         outcome: What became of each patient; an event of any cause counts.
         landmark: Row from which to look ahead, the same for all patients or one for each (`outcome.start`).
         horizon: Number of rows to look ahead; follow-up beyond them is cut off. All if not given.
+        weights: How pairs are weighted.
 
     Raises:
         ValueError: `risk` is not one number per patient or NaN, or no pair of patients can be compared.
 
     Source:
         Harrell, Lee and Mark (1996), Statistics in Medicine 15(4), 361-387; computed by
-        `lifelines.utils.concordance_index`.
+        `lifelines.utils.concordance_index`. Uno, Cai, Pencina, D'Agostino and Wei (2011), Statistics in Medicine
+        30(10), 1105-1117, with `G(k-)` where a row can hold both an event and a censoring.
 
     Examples:
         >>> outcome = Outcome.of(torch.tensor([1, 2, 2, 3]), torch.tensor([True, True, False, False]))
         >>> score = concordance(torch.tensor([0.1, 0.4, 0.2, 0.3]), outcome)
         >>> float(score), score.n_pairs
         (0.4, 5)
+        >>> float(concordance(torch.tensor([0.1, 0.4, 0.2, 0.3]), outcome, weights="follow-up"))  # nobody lost in row 0
+        0.4
     """
+    if weights not in PAIRS:
+        raise ValueError(f"weights is {weights!r}; expected 'pairs' or 'follow-up'")
     _check_risk(risk, outcome)
     ahead = _look_ahead(outcome, landmark, horizon)
     chosen = risk[ahead.patient]
@@ -196,9 +209,86 @@ def concordance(
     n_pairs = int((table.events * (table.at_risk - table.events)).sum())
     if n_pairs == 0:
         raise ValueError(f"none of {len(ahead.rows)} patients at the landmark outlives another's event; expected some")
-    value = concordance_index(ahead.rows.numpy(), -_rank(chosen), ahead.event.numpy())
+    if weights == "pairs":
+        value = concordance_index(ahead.rows.numpy(), -_rank(chosen), ahead.event.numpy())
+    else:
+        value = _weighted_concordance(_rank(chosen), ahead)
     times, n_events = (0, int(ahead.rows.max()) - 1), int(ahead.event.sum())
-    return Score(float(value), "concordance", f"{RISK_TIES}; {TIME_TIES}", times, len(ahead.rows), n_events, n_pairs)
+    ties = f"{RISK_TIES}; {TIME_TIES}; {PAIRS[weights]}"
+    return Score(float(value), "concordance", ties, times, len(ahead.rows), n_events, n_pairs)
+
+
+PAIRS = {"pairs": "each pair once", "follow-up": "a pair with its event in row k weighs 1 / G(k-)^2"}
+
+
+def _weighted_concordance(rank: Array, ahead: "_Ahead") -> float:
+    """Row by row: its events against those who outlive it, each pair weighted for the follow-up of two patients."""
+    follow_up = censoring_survival(Outcome.of(ahead.rows, ahead.event)).before.numpy()
+    rows, event = ahead.rows.numpy(), ahead.event.numpy()
+    right, weight = 0.0, 0.0
+    for row in np.unique(rows[event]):
+        there = rows >= row
+        now = event[there] & (rows[there] == row)
+        pairs = now.sum() * (~now).sum() / follow_up[row - 1] ** 2
+        if pairs:
+            right, weight = right + pairs * _auc(rank[there], now), weight + pairs
+    return right / weight
+
+
+def cumulative_dynamic_auc(
+    risk: Real[Tensor, " patient"],
+    outcome: Outcome,
+    horizon: int,
+    landmark: int | Int[Tensor, " patient"] = 0,
+) -> Score:
+    """How often a patient with the event within `horizon` rows had a higher risk than one who stayed free of it.
+
+    Cases are the patients at risk at the landmark whose event was seen in the next `horizon` rows, controls those who
+    are known to have survived them. Who was lost in between is neither. A case in row `k` weighs `1 / G(k-)`, for those
+    like it who were lost before; all controls were followed equally far.
+
+    Args:
+        risk: As in `concordance`: known when the landmark's visit closes.
+        outcome: What became of each patient; an event of any cause counts.
+        horizon: Number of rows to look ahead.
+        landmark: Row from which to look ahead, the same for all patients or one for each (`outcome.start`).
+
+    Raises:
+        ValueError: `risk` is not one number per patient or NaN, or there is no case or no control.
+
+    Source:
+        Uno, Cai, Tian and Wei (2007), Journal of the American Statistical Association 102, 527-537, with `G(k-)` for
+        cases.
+
+    Examples:
+        >>> outcome = Outcome.of(torch.tensor([1, 1, 2, 2]), torch.tensor([True, False, True, False]))
+        >>> score = cumulative_dynamic_auc(torch.tensor([0.1, 0.9, 0.4, 0.3]), outcome, horizon=2)
+        >>> round(float(score), 4), score.n_pairs  # cases weigh 1 and 3/2, and only the second is above the control
+        (0.6, 2)
+    """
+    _check_risk(risk, outcome)
+    ahead = _look_ahead(outcome, landmark, horizon)
+    chosen = risk[ahead.patient]
+    _refuse(chosen.isnan(), ahead.patient, chosen, "has the risk {}; expected a number")
+    case, control = ahead.event.numpy(), (~ahead.event & (ahead.rows == horizon)).numpy()
+    if not (case.any() and control.any()):
+        raise ValueError(
+            f"{case.sum()} cases and {control.sum()} controls within {horizon} rows; expected some of each"
+        )
+    follow_up = censoring_survival(Outcome.of(ahead.rows, ahead.event)).before
+    weight = (1 / follow_up[ahead.rows - 1]).numpy()[case]
+    rank = _rank(chosen)
+    controls = np.sort(rank[control])
+    below, up_to = (np.searchsorted(controls, rank[case], side=side) for side in ("left", "right"))
+    return Score(
+        value=float((weight * (below + up_to)).sum() / (2 * len(controls) * weight.sum())),
+        metric=f"cumulative/dynamic AUC within {horizon}",
+        ties=f"{RISK_TIES}; {CENSORING_TIES}",
+        times=(0, horizon - 1),
+        n=len(ahead.rows),
+        n_events=int(case.sum()),
+        n_pairs=int(case.sum()) * len(controls),
+    )
 
 
 def incident_dynamic_auc(
@@ -471,6 +561,106 @@ def calibration(
     per_visit = intervals.agg(predicted=("predicted", "mean"), observed=("event", "mean"), events=("event", "sum"))
     per_visit.insert(2, "rows", intervals.size())
     return Calibration(table[columns].reset_index(drop=True), error, per_visit.reset_index(), ratio)
+
+
+@dataclass(frozen=True, eq=False)
+class DCalibration:
+    """How evenly patients' outcomes are spread over the predicted probability of having survived so long.
+
+    Args:
+        table: One line a bin of survival probability, `lower` to `upper`, with the `share` of the patients in it;
+            with true hazards each bin expects an equal share.
+        error: Share of the patients who would have to be moved for all bins to be equal.
+        p_value: Probability of bins at least as uneven if the hazards are true.
+    """
+
+    table: pd.DataFrame
+    error: Score
+    p_value: float
+
+
+def d_calibration(
+    hazard: Float[Tensor, "patient visit"] | Float[Tensor, " row"],
+    outcome: Outcome,
+    bins: int = 10,
+) -> DCalibration:
+    """Whether patients have their events at all levels of predicted survival equally often, as true hazards say.
+
+    Follow the survival curve that each patient's hazards draw along the record, from 1 at `start`, down to the event.
+    If the hazards are true, the level reached is even on 0 to 1, whatever the patients' risks are; this holds for
+    hazards that change with what each visit brings, too. An event in row `k` is known to lie between `S_{k-1}` and
+    `S_k`, so the patient is spread evenly between the two; the level itself, taken as a number, would not be even. A
+    patient censored after row `k` would have had the event below `S_k`, and is spread evenly from there to 0.
+
+    Nothing is drawn at random, but spread patients vary less than counted ones, and a chi-squared test on their shares
+    would let too much pass. So the p-value is that of a score test, with the covariance that the patients' own shares
+    have. It asks for a few hundred patients, and for losses that have nothing to do with risk.
+
+    Args:
+        hazard: `[patient, visit]` (padding is not read), or one number per row at risk, patient by patient.
+        outcome: What became of each patient; an event of any cause counts.
+        bins: Number of bins of equal width.
+
+    Raises:
+        ValueError: A hazard on a counted row is no probability, sizes disagree, or there are fewer than two bins.
+
+    Source:
+        Haider, Hoehn, Davis and Greiner (2020), Journal of Machine Learning Research 21(85), 1-63, for the idea and for
+        censored patients; Czado, Gneiting and Held (2009), Biometrics 65(4), 1254-1261, for the spread of an event over
+        the interval that holds it.
+
+    Examples:
+        >>> outcome = Outcome.of(torch.tensor([1, 2, 2]), torch.tensor([True, True, False]))
+        >>> result = d_calibration(torch.tensor([[0.5, 0.5], [0.2, 0.5], [0.2, 0.5]]), outcome, bins=2)
+        >>> result.table["share"].round(4).tolist()  # spread over 0.5 to 1, 0.4 to 0.8 and 0 to 0.4
+        [0.4167, 0.5833]
+        >>> round(float(result.error), 4)
+        0.0833
+    """
+    if bins < 2:
+        raise ValueError(f"bins is {bins}; expected at least 2")
+    visit, predicted, event = _rows(hazard, outcome, "hazard")
+    edges = np.linspace(0, 1, bins + 1)
+    spread = _spread(*_levels(predicted, outcome), edges)
+    share = spread.mean(0)
+    table = pd.DataFrame({"lower": edges[:-1], "upper": edges[1:], "share": share})
+    ties = "events are spread over their row, censored patients over all levels below theirs"
+    times = (int(visit.min()), int(visit.max()))
+    moved = float(np.abs(share - 1 / bins).sum() / 2)
+    error = Score(moved, "D-calibration error", ties, times, len(spread), int(event.sum()))
+    return DCalibration(table, error, _score_test(spread))
+
+
+def _levels(hazard: Array, outcome: Outcome) -> tuple[Array, Array]:
+    """Lowest and highest survival probability at which each patient's event can have been, row by row."""
+    last = (outcome.stop - outcome.start).cumsum(0).cpu().numpy() - 1
+    first = np.append(0, last[:-1] + 1)
+    survived = (1 - hazard) ** _followed(outcome)
+    ended = survived[last].copy()
+    survived[last] = 1.0
+    before = np.multiply.reduceat(survived, first)
+    observed = outcome.observed.cpu().numpy()
+    return np.where(observed, before * ended, 0.0), np.where(observed, before, before * ended)
+
+
+def _spread(lowest: Array, highest: Array, edges: Array) -> Array:
+    """Share of each patient in each bin, evenly from lowest to highest; all in one where the two are equal."""
+    width = (highest - lowest)[:, None]
+    reaches = np.minimum(highest[:, None], edges[1:]) - np.maximum(lowest[:, None], edges[:-1])
+    place = np.clip(np.searchsorted(edges, highest, side="left") - 1, 0, len(edges) - 2)
+    within = np.arange(len(edges) - 1) == place[:, None]
+    spread: Array = np.where(width > 0, reaches.clip(min=0) / np.where(width > 0, width, 1), within)
+    return spread
+
+
+def _score_test(spread: Array) -> float:
+    """Probability of a mean share as far from even, judged by how far each patient's shares are from even."""
+    away = spread - 1 / spread.shape[1]
+    variance, direction = np.linalg.eigh(away.T @ away)
+    along, possible = direction.T @ away.sum(0), variance > max(1e-9 * variance.max(), 1e-12)
+    if not possible.any():
+        return 1.0
+    return float(chi2.sf((along[possible] ** 2 / variance[possible]).sum(), possible.sum()))
 
 
 def _wilson(share: Array, rows: Array, z: float = 1.959964) -> tuple[Array, Array]:
