@@ -1,9 +1,12 @@
 """The baselines against slow loops, hand-worked numbers and scikit-learn itself."""
 
 import math
+from dataclasses import replace
 from functools import partial
 
+import lifelines
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.linear_model import LogisticRegression
@@ -12,6 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from tests.cohorts import random_cohort
 from visitwise.baselines import (
+    CoxHazard,
     Features,
     LifeTableHazard,
     LogisticHazard,
@@ -22,9 +26,9 @@ from visitwise.baselines import (
 )
 from visitwise.check import likelihood
 from visitwise.cohort import Cohort, Outcome
-from visitwise.functional import hazard_nll
+from visitwise.functional import hazard_nll, logits_from_cloglog
 from visitwise.simulate import draw_outcome
-from visitwise.visits import Visits
+from visitwise.visits import Schema, Visits
 
 FEATURES = [static_features, current_features, history_features]
 
@@ -260,6 +264,104 @@ def test_the_logistic_hazard_is_scikit_learns_on_the_weighted_person_period_rows
     np.testing.assert_allclose(cohort.visits.unpad(logits).numpy(), wanted, rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("features", FEATURES)
+def test_the_cox_hazard_makes_the_penalised_likelihood_of_a_slow_loop_smallest(
+    cohort: Cohort, features: Features
+) -> None:
+    train = random_cohort(120, seed=22, first_id=500)
+    assert (train.outcome.censored_exposure == 0).any()
+    rows = rows_by_hand(train)
+    table, first = features(train.visits), train.visits.visit_offsets
+    columns = np.stack([table[int(first[i]) + k] for i, k, _, _ in rows])
+    mean, spread = columns.mean(0), columns.std(0)
+    spread[spread == 0] = 1.0
+    reached = max(k for _, k, _, _ in rows) + 1
+    overall = (sum(event for _, _, event, _ in rows) + 0.5) / (sum(weight for *_, weight in rows) + 1)
+
+    def loss(at: np.ndarray) -> float:
+        level, coefficient = at[:reached], at[reached:]
+        total = float((coefficient**2).sum() / 2)
+        for (_, k, event, weight), row in zip(rows, (columns - mean) / spread, strict=True):
+            rate = math.exp(level[k] + float(row @ coefficient))
+            total -= math.log(-math.expm1(-rate)) if event else -weight * rate
+        for rate in np.exp(level):
+            total -= 0.5 * (overall * math.log(-math.expm1(-rate)) - (1 - overall) * rate)
+        return total
+
+    model = CoxHazard.fit(train, features)
+    at = np.concatenate([model.level.numpy(), model.coefficient.numpy()])
+    nudges = 1e-5 * np.eye(len(at))
+    slope = [(loss(at + nudge) - loss(at - nudge)) / 2e-5 for nudge in nudges]
+    np.testing.assert_allclose(slope, 0, atol=1e-6)
+
+    assert model.beyond == pytest.approx(math.log(-math.log(1 - overall)))
+    wanted = (features(cohort.visits) - mean) / spread @ at[reached:]
+    index = cohort.visits.index.numpy()
+    wanted += np.where(index < reached, at[np.minimum(index, reached - 1)], model.beyond)
+    logits = model(cohort.visits)
+    assert torch.equal(logits.isnan(), ~cohort.visits.mask)
+    np.testing.assert_allclose(cohort.visits.unpad(logits).sigmoid(), -np.expm1(-np.exp(wanted)), rtol=1e-5, atol=1e-7)
+
+
+def test_where_no_column_tells_anything_the_cox_hazard_is_the_life_table(cohort: Cohort) -> None:
+    train = random_cohort(60, seed=21, longest=4)
+
+    def nothing(visits: Visits) -> np.ndarray:
+        return np.ones((visits.n_visits, 1))
+
+    model = CoxHazard.fit(train, nothing)
+    assert model.coefficient.tolist() == [0.0]
+    assert int(cohort.visits.length.max()) > len(model.level)
+    torch.testing.assert_close(model(cohort.visits), LifeTableHazard.fit(train)(cohort.visits), equal_nan=True)
+
+
+def test_a_column_that_all_patients_share_at_a_visit_is_left_to_the_levels() -> None:
+    train = random_cohort(200, seed=23)
+    visit_number = static_features(train.visits)[:, 1]
+    np.testing.assert_array_equal(visit_number, train.visits.index)
+    # Half a row for each level holds it a little, too; nothing else does.
+    assert abs(CoxHazard.fit(train, static_features).log_hazard_ratio[1]) < 0.02
+    assert abs(CoxHazard.fit(train, static_features).log_hazard_ratio[0]) < 0.05
+
+
+def world_of_one_column(n_patients: int, n_visits: int, *, level: float, effect: float) -> Cohort:
+    """A normal measurement, new at each visit, that multiplies a small hazard."""
+    measured = np.random.default_rng(31).normal(size=(n_patients, n_visits, 1))
+    cloglog = torch.from_numpy(level + effect * measured[..., 0])
+    outcome = draw_outcome(logits_from_cloglog(cloglog).sigmoid(), dropout=0.02, seed=32)
+    visits = Visits.from_lists(
+        [[["a"]] * n_visits] * n_patients,
+        day=[range(n_visits)] * n_patients,
+        measurements=measured.tolist(),
+        schema=Schema.of(["a"], measurements=["x"]),
+    )
+    return Cohort(visits, outcome)
+
+
+def measured(visits: Visits) -> np.ndarray:
+    return visits.measurements.double().numpy()
+
+
+def test_the_cox_hazard_finds_the_coefficient_of_lifelines_partial_likelihood() -> None:
+    train = world_of_one_column(4_000, 20, level=-4.0, effect=0.7)
+    rows = rows_by_hand(train)
+    frame = pd.DataFrame([(i, k, k + 1, event) for i, k, event, _ in rows], columns=["id", "start", "stop", "event"])
+    frame["x"] = [float(train.visits.measurements[int(train.visits.visit_offsets[i]) + k]) for i, k, _, _ in rows]
+    theirs = lifelines.CoxTimeVaryingFitter().fit(frame, "event", id_col="id", start_col="start", stop_col="stop")
+    ours = CoxHazard.fit(train, measured).log_hazard_ratio[0]
+    assert ours == pytest.approx(theirs.params_["x"], abs=0.005)
+    assert theirs.params_["x"] == pytest.approx(0.7, abs=0.1)
+
+
+def test_a_patient_with_an_absurd_value_gives_no_hazard_that_is_not_a_number() -> None:
+    train = world_of_one_column(200, 6, level=-2.0, effect=0.7)
+    absurd = train.visits.measurements.clone()
+    absurd[0] = 1e4
+    train = Cohort(replace(train.visits, measurements=absurd), train.outcome)
+    logits = CoxHazard.fit(train, measured)(train.visits)
+    assert torch.equal(logits.isfinite(), train.visits.mask)
+
+
 @pytest.mark.parametrize("observed", [True, False])
 def test_where_everybody_or_nobody_has_the_event_the_life_table_is_unsure_and_the_regression_refuses(
     observed: bool,
@@ -269,11 +371,15 @@ def test_where_everybody_or_nobody_has_the_event_the_life_table_is_unsure_and_th
     overall = 4.5 / 5 if observed else 0.5 / 5
     wanted = torch.tensor((4 * observed + overall / 2) / 4.5)
     torch.testing.assert_close(LifeTableHazard.fit(train)(visits).sigmoid(), wanted.expand(4, 1))
+    torch.testing.assert_close(CoxHazard.fit(train, static_features)(visits).sigmoid(), wanted.expand(4, 1))
     with pytest.raises(ValueError, match=f"{4 * observed} of 4 rows have an event"):
         LogisticHazard.fit(train, static_features)
 
 
-def test_visits_of_another_schema_are_refused_by_the_regression(cohort: Cohort) -> None:
-    regression = LogisticHazard.fit(cohort, static_features)
+@pytest.mark.parametrize("kind", [LogisticHazard, CoxHazard])
+def test_visits_of_another_schema_are_refused_by_the_regression(
+    cohort: Cohort, kind: type[LogisticHazard | CoxHazard]
+) -> None:
+    regression = kind.fit(cohort, static_features)
     with pytest.raises(ValueError, match="another schema than the regression"):
         regression(Visits.from_lists([[["a"]]], day=[[0]]))

@@ -1,4 +1,4 @@
-"""What an LSTM has to beat: a life table, and logistic regressions on the person-period table.
+"""What an LSTM has to beat: a life table, logistic and Cox regressions on the person-period table.
 
 Each baseline is called like the model, `baseline(visits) -> hazard_logits [patient, visit]`, so that the same loss and
 the same metrics judge all of them.
@@ -16,10 +16,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import Pipeline, make_pipeline
 from sklearn.preprocessing import StandardScaler
 from torch import Tensor
+from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
 from visitwise._ragged import refuse
 from visitwise.cohort import Cohort, Outcome
-from visitwise.functional import logits_from_hazard, person_period
+from visitwise.functional import logits_from_cloglog, logits_from_hazard, person_period
 from visitwise.visits import Schema, Visits
 
 Features = Callable[[Visits], Float[np.ndarray, "visit feature"]]
@@ -104,10 +105,9 @@ class LifeTableHazard:
     def fit(cls, train: Cohort) -> Self:
         """The life table of these patients."""
         visit, event, weight = _rows(train)[1:]
-        at_risk = torch.bincount(visit, weights=weight)
-        events = torch.bincount(visit, weights=event.double() * weight)
-        overall = (events.sum() + 0.5) / (at_risk.sum() + 1)  # never 0 or 1, whose logits no likelihood can take
-        return cls(((events + overall / 2) / (at_risk + 0.5)).float(), float(overall))
+        at_risk, events = torch.bincount(visit, weights=weight), torch.bincount(visit, weights=event.double())
+        overall = _overall_rate(event, weight)
+        return cls(((events + overall / 2) / (at_risk + 0.5)).float(), overall)
 
     def __call__(self, visits: Visits) -> Float[Tensor, "patient visit"]:
         beyond = max(0, int(visits.length.max()) - len(self.hazard))
@@ -143,7 +143,8 @@ class LogisticHazard:
             )
         columns = features(train.visits)[(train.visits.visit_offsets[:-1][patient] + visit).numpy()]
         regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        regression.fit(columns, event.numpy(), logisticregression__sample_weight=weight.numpy())
+        with np.errstate(invalid="ignore"):  # the variance of a constant column can come out a hair below 0
+            regression.fit(columns, event.numpy(), logisticregression__sample_weight=weight.numpy())
         return cls(features, regression, train.visits.schema)
 
     def __call__(self, visits: Visits) -> Float[Tensor, "patient visit"]:
@@ -151,6 +152,121 @@ class LogisticHazard:
             raise ValueError("the visits have another schema than the regression: other codes, statics or measurements")
         logits = torch.from_numpy(self.regression.decision_function(self.features(visits))).float()
         return visits.pad(logits, fill=torch.nan)
+
+
+class CoxHazard:
+    """Cox regression in visit time: a level of its own for each visit, and columns that multiply the hazard.
+
+    `-log(1 - h_k) = exp(level_k + columns_k @ coefficient)`: Cox's model for times known by the interval alone, which
+    is a regression on the person-period table with the complementary log-log link. It is fitted with the likelihood
+    that judges all models here, not with the partial one, because a hazard needs the levels. Ties need no rule.
+
+    The columns are scaled and penalised as in `LogisticHazard`, by half the sum of the squared coefficients. Each
+    level is held by half a row of an average patient at the overall rate, as in `LifeTableHazard`: where no column
+    tells anything this is the life table. A column that is the same for all patients at a visit, such as the number
+    of the visit, has the coefficient 0; the levels have it.
+
+    Args:
+        features: Columns for each visit, from that visit and earlier ones: `static_features`, `history_features`, ...
+        scaler: Mean and scale of the columns.
+        coefficient: Of each scaled column.
+        level: Of each visit, for a patient with average columns.
+        beyond: Level of the visits that no training patient reached.
+        schema: Names of the codes, static features and measurements it was fitted to.
+
+    Source:
+        Prentice and Gloeckler (1978), Biometrics 34, 57-67.
+    """
+
+    def __init__(
+        self,
+        features: Features,
+        scaler: StandardScaler,
+        coefficient: Float[Tensor, " feature"],
+        level: Float[Tensor, " visit"],
+        beyond: float,
+        schema: Schema,
+    ) -> None:
+        self.features = features
+        self.scaler = scaler
+        self.coefficient = coefficient
+        self.level = level
+        self.beyond = beyond
+        self.schema = schema
+
+    @property
+    def log_hazard_ratio(self) -> Float[np.ndarray, " feature"]:
+        """What one unit more of each column adds to the logarithm of the cumulative hazard of an interval."""
+        ratio: np.ndarray = self.coefficient.numpy() / self.scaler.scale_
+        return ratio
+
+    @classmethod
+    def fit(cls, train: Cohort, features: Features) -> Self:
+        """Fit on the rows at risk; the last row of a censored patient weighs as much as its share followed."""
+        patient, visit, event, weight = _rows(train)
+        at_risk = features(train.visits)[(train.visits.visit_offsets[:-1][patient] + visit).numpy()]
+        scaler = StandardScaler()
+        with np.errstate(invalid="ignore"):
+            columns = torch.from_numpy(scaler.fit_transform(at_risk))
+        overall = _overall_rate(event, weight)
+        beyond = math.log(-math.log1p(-overall))
+        own_level = one_hot(visit).double()
+        n_levels = own_level.shape[1]
+        design = torch.cat([own_level, columns], 1)
+        held = torch.eye(n_levels, design.shape[1], dtype=torch.float64)  # half a row for each level
+        is_level = torch.arange(design.shape[1]) < n_levels
+        fitted = _fit_cloglog(
+            torch.cat([design, held]),
+            torch.cat([event.double(), torch.full((n_levels,), overall, dtype=torch.float64)]),
+            torch.cat([weight, torch.full((n_levels,), 0.5, dtype=torch.float64)]),
+            penalty=(~is_level).double(),
+            begin=is_level.double() * beyond,
+        )
+        level, coefficient = fitted[is_level], fitted[~is_level]
+        return cls(features, scaler, coefficient, level, beyond, train.visits.schema)
+
+    def __call__(self, visits: Visits) -> Float[Tensor, "patient visit"]:
+        if visits.schema != self.schema:
+            raise ValueError("the visits have another schema than the regression: other codes, statics or measurements")
+        columns = torch.from_numpy(self.scaler.transform(self.features(visits)))
+        reached = len(self.level)
+        level = torch.where(visits.index < reached, self.level[visits.index.clamp(max=reached - 1)], self.beyond)
+        return visits.pad(logits_from_cloglog(level + columns @ self.coefficient).float(), fill=torch.nan)
+
+
+def _fit_cloglog(
+    design: Float[Tensor, "row column"],
+    event: Float[Tensor, " row"],
+    weight: Float[Tensor, " row"],
+    *,
+    penalty: Float[Tensor, " column"],
+    begin: Float[Tensor, " column"],
+) -> Float[Tensor, " column"]:
+    """Penalised maximum likelihood by Fisher scoring; steps that lower the likelihood are halved."""
+
+    def nll(at: Tensor) -> float:
+        logits = logits_from_cloglog(design @ at)
+        rows = binary_cross_entropy_with_logits(logits, event, weight, reduction="sum")
+        return float(rows + (penalty * at.square()).sum() / 2)
+
+    at, now = begin, nll(begin)
+    for _ in range(100):
+        rate = (design @ at).exp()
+        hazard = -torch.expm1(-rate)
+        slope = design.T @ (weight * rate * (event / hazard - 1)) - penalty * at
+        information = design.T @ ((weight * rate.square() * (1 - hazard) / hazard)[:, None] * design)
+        step = torch.linalg.solve(information + penalty.diag(), slope)
+        while not (after := nll(at + step)) <= now and float(step.abs().max()) > 1e-12:
+            step = step / 2
+        at, now = at + step, after
+        if float(step.abs().max()) < 1e-8:
+            break
+    return at
+
+
+def _overall_rate(event: Tensor, weight: Tensor) -> float:
+    """Events among rows, with half an event and half a survived row more: never 0 or 1, which have no finite logit."""
+    return float((event.sum() + 0.5) / (weight.sum() + 1))
 
 
 def _rows(cohort: Cohort) -> tuple[Tensor, Tensor, Tensor, Tensor]:
