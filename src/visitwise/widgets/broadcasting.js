@@ -1,6 +1,6 @@
 // Figure 6: shapes meet from the right, in a division and in a loss.
 
-import { canvas, choice, clamp, h, host, rect, text, toggle } from "./kit.js";
+import { canvas, choice, clamp, h, host, rect, stamp, text, toggle } from "./kit.js";
 import { eventNll, sum, survivedNll } from "./functional.js";
 import { broadcastShapes, padded, places, readAt } from "./shapes.js";
 
@@ -12,7 +12,7 @@ const countsShape = ([b, v], keepdim) => (keepdim ? [b, v, 1] : [b, v]);
 /** @param {number[]} a @param {number[]} b */
 const same = (a, b) => a.every((number, k) => number === b[k]);
 
-/** A place in `KINDS`, if no two counts are alike. @param {number[]} sizes @param {boolean} keepdim */
+/** A place in `KINDS`. @param {number[]} sizes @param {boolean} keepdim */
 export function outcome(sizes, keepdim) {
   const counts = countsShape(sizes, keepdim);
   const shape = broadcastShapes(sizes, counts);
@@ -21,7 +21,7 @@ export function outcome(sizes, keepdim) {
   return places(sizes).every((place) => same(readAt(counts, place).slice(0, 2), place)) ? 3 : 2;
 }
 
-/** What each prediction costs by each label it meets. @param {number[]} predictions @param {number[]} labels @param {number[]} shape */
+/** @param {number[]} predictions @param {number[]} labels @param {number[]} shape */
 export const pairs = (predictions, labels, shape) =>
   places(broadcastShapes([3], shape)).map((place) => {
     const [[p], [y]] = [readAt([3], place), readAt(shape, place)];
@@ -31,19 +31,20 @@ export const pairs = (predictions, labels, shape) =>
 /** @param {{ cost: number }[]} some */
 const meanCost = (some) => sum(some.map(({ cost }) => cost)) / some.length;
 
+const CROSS = "m-4-4l4 3 4-3-3 4 3 4-4-3-4 3 3-4z";
 const KINDS = [
-  ["–", "an error", "grid"],
-  ["✗", "a wrong shape", "padding"],
-  ["✗", "wrong numbers", "wrong"],
-  ["✓", "right numbers", "survived"],
+  ["m-3-.5h6v1h-6z", "an error", "grid"],
+  [CROSS, "a wrong shape", "padding"],
+  [CROSS, "wrong numbers", "wrong"],
+  ["m-4 0l3 4 5-8-5 5z", "right numbers", "survived"],
 ];
 const FIVE = [0, 1, 2, 3, 4];
 const SIZES = places([5, 5, 5]).map((place) => place.map((k) => k + 1));
 const OUTCOMES = [false, true].map((keepdim) => SIZES.map((sizes) => outcome(sizes, keepdim)));
 const TALLY = OUTCOMES.map((all) => KINDS.map((_, kind) => all.filter((one) => one === kind).length));
-const [errors, longer, wrong, right] = TALLY[0];
+const [, longer, wrong, right] = TALLY[0];
 
-/** Every number on show. @type {import("./kit.js").Figure["out"]} */
+/** @type {import("./kit.js").Figure["out"]} */
 export const out = ({ sizes, keepdim, cell, predictions, column }, given) => {
   const counts = countsShape(sizes, keepdim);
   const shape = broadcastShapes(sizes, counts);
@@ -102,8 +103,8 @@ function said({ panel, sizes, cell }, { counts, clash, below, total, divisor, va
   ].filter(Boolean);
 }
 
-/** @param {number} x @param {number} y @param {...any} marks */
-const moved = (x, y, ...marks) => h("g", { transform: `translate(${x} ${y})` }, marks);
+const moved = (/** @type {number} */ x, /** @type {number} */ y, /** @type {any[]} */ ...marks) =>
+  h("g", { transform: `translate(${x} ${y})` }, marks);
 
 /** @param {number[]} corner @param {number} wide @param {any} words @param {string} kind */
 const tile = ([x, y], wide, words, kind) => [
@@ -111,16 +112,11 @@ const tile = ([x, y], wide, words, kind) => [
   text(x + wide / 2 - 1, y + 13.5, words, `middle ${/wrong|ved/.test(kind) ? "on" : ""}`),
 ];
 
-/** Shapes below each other, full where they are read, dotted where a 1 is used again. @type {View} */
-const aligned = (
-  { sizes, keepdim, cell },
-  { counts, shape, below, own, ...numbers },
-  { width, handle, set },
-  given,
-) => {
-  const column = (width - 62) / 3;
+/** Full where read, dotted where a 1 is read again. @type {View} */
+const aligned = ({ sizes, keepdim, cell }, { counts, shape, below, own, value, right, outcome }, ui, given) => {
+  const column = Math.floor((ui.width - 62) / 3);
   const unit = Math.min((column - 12) / 5, 24);
-  const kind = numbers.value === numbers.right ? "survived" : "wrong";
+  const kind = value === right ? "survived" : "wrong";
   const rows = [
     ["sums", sizes, "patients", "visits", "entries"],
     ["counts", padded(counts, 3), ...(keepdim ? ["patients", "visits", "kept"] : ["put there", "patients", "visits"])],
@@ -129,58 +125,67 @@ const aligned = (
   return moved(
     0,
     0,
-    rows.map(([term, tensor, ...names], row) => [
-      text(0, 37 + 54 * row, term, "name"),
-      names.map((name, k) => {
-        const [x, y, size] = [62 + column * k, 24 + 54 * row, tensor[k]];
-        const squares = (/** @type {number} */ from, /** @type {number} */ to, /** @type {string} */ kind) =>
-          FIVE.slice(from, to).map((i) => rect(x + i * unit, y, unit - 3, unit - 3, kind, term));
-        const read = readAt(tensor, cell)[k];
-        const [value, to] = row ? [read + 1, row > 1 && below && size] : [size, 5];
-        const middle = x + 2.5 * unit;
-        const marks = [
-          text(x, y - 6, `${name}: ${size ?? "error"}`),
-          squares(0, size, "axis"),
-          squares(size, shape[k], "padding"),
-          below && squares(read, read + 1, row ? kind : ""),
-        ];
-        return to > 1
-          ? handle(
-              {
-                label: `${term}, axis ${k - 3}`,
-                text: `${value} of ${to}; ${KINDS[numbers.outcome][1]}`,
-                value,
-                from: 1,
-                to,
-                step: 1,
-                x: middle,
-                y: y + 4,
-                width: 5 * unit + 8,
-                sideways: true,
-                term,
-                at: (x) => value + (x - middle) / unit,
-                set: (value) => set(row ? { cell: cell.with(k, value - 1) } : { sizes: sizes.with(k, value) }),
-              },
-              marks,
-              rect(x + value * unit - 4, y - 2, 5, unit + 1, "knob"),
-            )
-          : marks;
-      }),
-    ]),
+    rows.map(([term, tensor, ...names], row) => {
+      const y = 24 + 54 * row;
+      const read = readAt(tensor, cell);
+      const squares = (/** @type {any} */ which, /** @type {string} */ kind) =>
+        stamp(
+          places([3, 5])
+            .filter(which)
+            .map(([k, i]) => [62 + column * k + i * unit, y]),
+          `h${unit - 3}v${unit - 3}h${3 - unit}z`,
+          kind,
+          term,
+        );
+      return [
+        text(0, y + 13, term, "name"),
+        squares((/** @type {number[]} */ [k, i]) => i < tensor[k], "axis"),
+        squares((/** @type {number[]} */ [k, i]) => i >= tensor[k] && i < shape[k], "padding"),
+        below && squares((/** @type {number[]} */ [k, i]) => i === read[k], row ? kind : ""),
+        names.map((name, k) => {
+          const [x, size] = [62 + column * k, tensor[k]];
+          const [value, to] = row ? [read[k] + 1, row > 1 && below && size] : [size, 5];
+          const middle = x + 2.5 * unit;
+          return [
+            text(x, y - 6, `${name}: ${size ?? "error"}`),
+            to > 1 &&
+              ui.handle(
+                {
+                  label: `${term}, axis ${k - 3}`,
+                  text: `${value} of ${to}; ${KINDS[outcome][1]}`,
+                  value,
+                  from: 1,
+                  to,
+                  step: 1,
+                  x: middle,
+                  y: y + 4,
+                  width: 5 * unit + 8,
+                  sideways: true,
+                  term,
+                  at: (x) => value + (x - middle) / unit,
+                  set: (value) => ui.set(row ? { cell: cell.with(k, value - 1) } : { sizes: sizes.with(k, value) }),
+                },
+                rect(x + value * unit - 4, y - 2, 5, unit + 1, "knob"),
+              ),
+          ];
+        }),
+      ];
+    }),
     moved(
       0,
       336,
       text(0, -28, "Number of codes", "name"),
       text(0, -8, "visit", "quiet"),
       places(sizes.slice(0, 2)).map((place) => {
-        const [x, y] = [62 + 30 * place[1], 22 * place[0]];
+        const [b, v] = place;
+        const [x, y] = [62 + 30 * v, 22 * b];
         return [
-          !place[0] && text(x + 14, -8, place[1], "quiet middle"),
-          !place[1] && text(0, y + 14, NAMES[place[0]]),
+          !b && text(x + 14, -8, v, "quiet middle"),
+          !v && text(0, y + 14, NAMES[b]),
           tile(
             [x, y],
             30,
-            given.counts[place[0]][place[1]],
+            given.counts[b][v],
             below && same(below, place) ? kind : own && same(place, cell) ? "survival" : "grid",
           ),
         ];
@@ -189,10 +194,10 @@ const aligned = (
   );
 };
 
-/** All shapes, and what becomes of them. @type {View} */
-const atlas = ({ sizes, keepdim }, { map, tally }, { width, handle, set }) => {
-  const pitch = (width - 20) / 5;
-  const wide = pitch / 5.4;
+/** @type {View} */
+const atlas = ({ sizes, keepdim }, { map, tally }, ui) => {
+  const pitch = Math.floor((ui.width - 20) / 5);
+  const wide = Math.floor(pitch / 5.3);
   const corner = (/** @type {number[]} */ [b, v, e]) => [18 + (b - 1) * pitch + (e - 1) * wide, 58 + v * 20];
   const place = (/** @type {number} */ k) => clamp(Math.floor(k), 0, 4);
   const value = 25 * sizes[0] + 5 * sizes[1] + sizes[2] - 31;
@@ -202,17 +207,18 @@ const atlas = ({ sizes, keepdim }, { map, tally }, { width, handle, set }) => {
     472,
     text(0, 0, `All ${map.length} shapes ${keepdim ? "with" : "without"} keepdim=True`, "name"),
     KINDS.map(([sign, words, fill], kind) => {
-      const key = [2 + (kind % 2) * (width / 2), 8 + 20 * (kind >> 1)];
+      const key = [2 + (kind % 2) * (ui.width / 2), 8 + 20 * (kind >> 1)];
+      const corners = [key, ...SIZES.filter((_, k) => map[k] === kind).map(corner)];
       return [
-        tile(key, wide, sign, fill),
-        SIZES.map((sizes, k) => map[k] === kind && tile(corner(sizes), wide, sign, fill)),
+        stamp(corners, `h${wide - 2}v18h${2 - wide}z`, fill),
+        stamp(corners, `m${wide / 2 - 1} 9${sign}`, kind > 1 && "on"),
         text(key[0] + wide + 4, key[1] + 13, `${words}: ${tally[kind]}`),
       ];
     }),
     FIVE.map((k) => [text(12, 91 + 20 * k, k + 1, "quiet end"), text(18 + k * pitch, 70, `B = ${k + 1}`, "quiet")]),
     text(0, 70, "V", "quiet"),
     text(18, 192, "E →", "quiet"),
-    handle(
+    ui.handle(
       {
         label: "shape in the map",
         text: `${list(sizes)}: ${KINDS[map[value]][1]}`,
@@ -223,28 +229,28 @@ const atlas = ({ sizes, keepdim }, { map, tally }, { width, handle, set }) => {
         x: x + wide / 2,
         y: y + 9,
         at: (x, y) => 25 * place((x - 18) / pitch) + 5 * place((y - 78) / 20) + place(((x - 18) % pitch) / wide),
-        set: (k) => set({ sizes: SIZES[k] }),
+        set: (k) => ui.set({ sizes: SIZES[k] }),
       },
-      rect(x - 2, y - 2, wide + 2, 22, "grid lit"),
+      rect(x - 2, y - 2, wide + 2, 22, "lit grid"),
     ),
   );
 };
 
-/** Predictions, labels, and what those cost that meet. @type {View} */
-const paired = ({ predictions, column }, { costs, loss }, { width, handle, set }, { labels }) => {
-  const wide = Math.min(width / 4, 120);
+/** @type {View} */
+const paired = ({ predictions, column }, { costs, loss }, ui, { labels }) => {
+  const wide = Math.min(ui.width / 4, 120);
   return moved(
     0,
     0,
     text(0, 128, "predictions", "name hazard"),
-    [1, 2, 3].map((k) => {
-      const value = predictions[k - 1];
-      const [x, y] = [wide * (k + 0.5), 132 - 100 * value];
+    [0, 1, 2].map((k) => {
+      const value = predictions[k];
+      const [x, y] = [wide * (k + 1.5), 132 - 100 * value];
       return [
-        tile(column ? [0, 140 + 20 * k] : [wide * k, 140], wide, `label ${labels[k - 1]}`, "grid"),
-        handle(
+        tile(column ? [0, 160 + 20 * k] : [wide * (k + 1), 140], wide, `label ${labels[k]}`, "grid"),
+        ui.handle(
           {
-            label: `prediction for ${NAMES[k - 1]}`,
+            label: `prediction for ${NAMES[k]}`,
             text: `${value}; the loss is ${short(loss)}`,
             value,
             from: 0.01,
@@ -253,7 +259,7 @@ const paired = ({ predictions, column }, { costs, loss }, { width, handle, set }
             x,
             y,
             at: (_, y) => (132 - y) / 100,
-            set: (value) => set({ predictions: predictions.with(k - 1, value) }),
+            set: (value) => ui.set({ predictions: predictions.with(k, value) }),
           },
           rect(x - 22, y, 44, 100 * value, "hazard"),
           rect(x - 12, y - 3, 24, 6, "knob"),

@@ -25,8 +25,6 @@
  * }} Figure
  */
 
-// ------------------------------------------------------------------------------------------------- trees of elements
-
 /** @param {string} tag @param {Record<string, any> | null} [attributes] @param {...any} children @returns {Branch} */
 export const h = (tag, attributes, ...children) => ({
   tag,
@@ -44,6 +42,10 @@ export const rect = (x, y, width, height, kind, term) =>
 
 /** Words in a picture. @param {any} x @param {any} y @param {any} words @param {any} [kind] its classes */
 export const text = (x, y, words, kind) => h("text", { class: kind, x, y }, words);
+
+/** A path, in many places. @param {number[][]} places @param {string} path @param {any} [kind] @param {any} [term] */
+export const stamp = (places, path, kind, term) =>
+  h("path", { class: kind, d: places.map((place) => `M${place}${path}`).join(""), "data-term": term });
 
 /**
  * Levels of a scale: a line across, its number at the left.
@@ -131,7 +133,7 @@ function put(parent, old, node) {
 function dress(node, attributes) {
   const before = drawn.get(node) ?? {};
   for (const name of Object.keys(before)) {
-    if (typeof before[name] === "function") node[name] = null;
+    if (typeof before[name] === "function") node[name] = attributes[name] ?? null;
     else if (!(name in attributes)) node.removeAttribute(name);
   }
   for (const [name, value] of Object.entries(attributes)) {
@@ -145,8 +147,6 @@ function dress(node, attributes) {
   }
   drawn.set(node, attributes);
 }
-
-// ---------------------------------------------------------------------------------------------------------- handles
 
 /** @param {number} value @param {number} low @param {number} high */
 export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
@@ -269,8 +269,6 @@ function local(node, event) {
   return new DOMPoint(event.clientX, event.clientY).matrixTransform(matrix);
 }
 
-// --------------------------------------------------------------------------------------------------------- controls
-
 /** @param {{ label: string, value: number, from: number, to: number, step: number, text?: string, spoken?: string,
  *   term?: string, set: (value: number) => void }} slider */
 export const range = (slider) =>
@@ -357,8 +355,6 @@ export const tabular = ({ caption, head, rows }) =>
     ),
   );
 
-// ------------------------------------------------------------------------------------------- a state in an address
-
 /** @param {Figure} figure @returns {State} */
 export const start = (figure) =>
   Object.fromEntries(Object.entries(figure.state).map(([key, limit]) => [key, structuredClone(limit.start)]));
@@ -399,8 +395,6 @@ function parsed(words, limit) {
   if (values.includes(undefined) || values.length < fewest || values.length > most) return null;
   return many ? values : values[0];
 }
-
-// ------------------------------------------------------------------------------------------------------ the two hosts
 
 /** @param {Figure} figure @param {State} state @param {any} given @param {Numbers} out */
 const frame = (figure, state, given, out) => ({
