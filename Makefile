@@ -82,6 +82,7 @@ bench: $(INSTALLED) $(PACKAGES) ## Measure the speed of training, what it costs 
 	$(PY) -m tests.benchmarks.training_speed
 	$(PY) -m tests.benchmarks.price_of_buckets
 	$(PY) -m tests.benchmarks.packing
+	$(PY) -m tests.benchmarks.scale
 	$(PY) -m tests.benchmarks.figures
 
 clean: ## Remove what the commands made, except .venv and node_modules

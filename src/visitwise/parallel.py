@@ -1,0 +1,169 @@
+"""Several processes that train one model: the mean that is right, and a way to run them on one machine."""
+
+import copy
+import os
+import pickle
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+import torch.distributed as dist
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.parallel import DistributedDataParallel
+
+from visitwise.cohort import Cohort
+from visitwise.losses import outcome_nll
+from visitwise.model import SurvivalRNN
+
+Mean = Callable[[Tensor, int], Tensor]
+Unit = Literal["patient", "row"]
+
+
+def exact_mean(loss_sum: Float[Tensor, ""], count: int) -> Float[Tensor, ""]:
+    """The loss of this process, scaled so that the average of all processes' gradients is that of one mean over all.
+
+    `loss_sum * world / total`, where `world` is the number of processes and `total` is what they count together.
+    `DistributedDataParallel` adds the gradients up and divides by `world`, which cancels. The value is no mean of this
+    process's own patients; only the average over the processes is a mean. Without processes it is `loss_sum / count`.
+
+    Every process has to call it, also one without patients: its sum is then 0 times something the model computed,
+    since the others wait for its gradient.
+
+    Args:
+        loss_sum: Sum of the losses of this process.
+        count: How many patients, or how many rows, the sum is over; 0 or more.
+
+    Raises:
+        ValueError: The count is negative, or all processes count 0.
+
+    Source: Goyal et al. (2017), "Accurate, large minibatch SGD", which divides each worker's loss by the size of the
+        whole batch.
+
+    Examples:
+        >>> exact_mean(torch.tensor(6.0), count=4)
+        tensor(1.5000)
+    """
+    if count < 0:
+        raise ValueError(f"count is {count}; expected 0 or more")
+    total, world = torch.tensor(count, device=loss_sum.device), 1
+    if dist.is_initialized():
+        world = dist.get_world_size()
+        dist.all_reduce(total)
+    if int(total) == 0:
+        raise ValueError(f"{world} processes count 0 together; expected at least 1")
+    return loss_sum * world / total
+
+
+def step_gradients(
+    model: SurvivalRNN, shares: Sequence[Cohort], means: Sequence[Mean], per: Unit
+) -> Float[Tensor, "mean parameter"]:
+    """The gradient of one training step that every process holds, for each way to take the mean.
+
+    Run it in as many processes as there are shares: `run_processes(step_gradients, 2, model, shares, means, "row")`.
+
+    Args:
+        model: The model; left as it is.
+        shares: The patients of each process.
+        means: Functions of a process's sum of losses and its count, such as `exact_mean`.
+        per: What is counted, patients or rows at risk.
+    """
+    share = shares[dist.get_rank()]
+    count = len(share) if per == "patient" else share.outcome.n_rows
+    gradients = []
+    for mean in means:
+        replica = DistributedDataParallel(copy.deepcopy(model))
+        loss_sum = outcome_nll(replica(share.visits), share.outcome, reduction="sum")
+        mean(loss_sum, count).backward()
+        found = [parameter.grad for parameter in replica.parameters()]
+        gradients.append(torch.cat([gradient.flatten() for gradient in found if gradient is not None]))
+    return torch.stack(gradients)
+
+
+# ----------------------------------------------------------------------------------------------------- processes
+
+
+def run_processes(
+    work: Callable[..., Any], n_processes: int, *arguments: Any, timeout_seconds: float = 300
+) -> list[Any]:
+    """What `work(*arguments)` returns in each of several processes on this machine.
+
+    In each, `torch.distributed` is ready (on the CPU, with `gloo`) and PyTorch uses one thread. For trying out and for
+    tests; across machines, `torchrun` starts the processes.
+
+    Args:
+        work: A function that can be imported: of a module, not of a notebook.
+        n_processes: How many processes, 1 or more.
+        arguments: What it is given, the same in each process; has to be picklable, as its result has.
+        timeout_seconds: After so long, all processes are ended.
+
+    Raises:
+        ValueError: There is to be no process.
+        TimeoutError: A process was still running after `timeout_seconds`, for instance because it waited for another.
+        RuntimeError: A process failed; holds the last line of what it said.
+    """
+    if n_processes < 1:
+        raise ValueError(f"n_processes is {n_processes}; expected at least 1")
+    with tempfile.TemporaryDirectory(prefix="visitwise-") as name:
+        folder = Path(name)
+        (folder / "work").write_bytes(pickle.dumps((work, arguments)))
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join(filter(None, sys.path)), "OMP_NUM_THREADS": "1"}
+        command = [sys.executable, "-c", "from visitwise.parallel import _child; _child()", name]
+        command += [f"{n_processes}", f"{timeout_seconds}"]
+        said = [(folder / f"{rank}.said").open("w+", encoding="utf-8") for rank in range(n_processes)]
+        children = [
+            subprocess.Popen([*command, f"{rank}"], env=environment, stdout=output, stderr=output)
+            for rank, output in enumerate(said)
+        ]
+        try:
+            _wait(children, said, timeout_seconds)
+        finally:
+            for child, output in zip(children, said, strict=True):
+                child.kill()
+                child.wait()
+                output.close()
+        return [pickle.loads((folder / f"{rank}.result").read_bytes()) for rank in range(n_processes)]
+
+
+def _wait(children: Sequence[subprocess.Popen[bytes]], said: Sequence[Any], timeout_seconds: float) -> None:
+    """Return when all have ended well; raise as soon as one has not, or when time is up."""
+    until = time.monotonic() + timeout_seconds
+    while any(child.poll() is None for child in children):
+        _raise_first_failure(children, said)
+        if time.monotonic() > until:
+            running = [rank for rank, child in enumerate(children) if child.poll() is None]
+            raise TimeoutError(f"process {running[0]} of {len(children)} was still running after {timeout_seconds:g} s")
+        time.sleep(0.02)
+    _raise_first_failure(children, said)
+
+
+def _raise_first_failure(children: Sequence[subprocess.Popen[bytes]], said: Sequence[Any]) -> None:
+    for rank, (child, output) in enumerate(zip(children, said, strict=True)):
+        if child.poll():
+            output.seek(0)
+            lines = output.read().strip().splitlines() or [f"exit status {child.returncode}"]
+            raise RuntimeError(f"process {rank} of {len(children)} failed: {lines[-1]}")
+
+
+def _child() -> None:
+    """What one process does: join the others, work, leave its result in the folder."""
+    folder, n_processes, timeout_seconds, rank = (
+        Path(sys.argv[1]),
+        int(sys.argv[2]),
+        float(sys.argv[3]),
+        int(sys.argv[4]),
+    )
+    torch.set_num_threads(1)
+    meet, timeout = (folder / "store").as_uri(), timedelta(seconds=timeout_seconds)
+    dist.init_process_group("gloo", init_method=meet, rank=rank, world_size=n_processes, timeout=timeout)
+    try:
+        work, arguments = pickle.loads((folder / "work").read_bytes())
+        (folder / f"{rank}.result").write_bytes(pickle.dumps(work(*arguments)))
+    finally:
+        dist.destroy_process_group()
