@@ -294,9 +294,20 @@ def test_figure_that_can_be_moved_is_drawn_for_readers_without_a_script() -> Non
     assert len(re.findall(r'role="img" aria-label="[^"]*\b0\.30\b', block)) == 2
     assert "slider" not in block
     assert ".vw-still {" in artist.stylesheet(live.names())
-    with pytest.raises(ValueError, match="the figure no_such cannot be drawn: "):
-        artist.block({"name": "no_such", "state": {}, "given": {}})
     artist.close()
+
+
+def test_figure_that_cannot_be_drawn_is_a_problem_of_its_page_and_not_the_end_of_the_build() -> None:
+    problems: list[str] = []
+    record = {"name": "no_such", "state": {}, "given": {}}
+    notebook = {"cells": [code("lost", shown({live.MIME: record}), tags=["figure:lost"])]}
+    artist = live.Artist()
+    assert pages.figures([("01_x", notebook)], problems.append, artist.block) == {"lost": ""}
+    pages.fill(pages.to_markdown(notebook, problems.append), notebook, problems.append, artist.block)
+    artist.close()
+    assert len(problems) == 2
+    assert problems[0].startswith("01_x: the figure no_such cannot be drawn: ")
+    assert problems[1].startswith("cell 1: the figure no_such cannot be drawn: ")
 
 
 def test_cell_that_was_not_run_is_reported() -> None:

@@ -64,7 +64,7 @@ def figures(notebooks: Iterable[tuple[str, Notebook]], report: Report, draw: Dra
                 name = tag.removeprefix("figure:")
                 shown = [output["data"] for output in cell["outputs"] if "data" in output]
                 pictures = [_text(data["image/svg+xml"]) for data in shown if "image/svg+xml" in data]
-                pictures += [draw(data[live.MIME]) for data in shown if live.MIME in data]
+                pictures += [_drawn(data[live.MIME], draw, report, notebook) for data in shown if live.MIME in data]
                 if len(pictures) != 1 or name in found:
                     report(f"{notebook}: the tag `{tag}` marks {len(pictures)} figures, or a name in use; expected one")
                 else:
@@ -106,12 +106,20 @@ def _output(output: dict[str, Any], number: int, report: Report, draw: Draw) -> 
         return _plain(output["text"], number)
     data, metadata = output["data"], output.get("metadata", {})
     if live.MIME in data:
-        return draw(data[live.MIME])
+        return _drawn(data[live.MIME], draw, report)
     for kind in [name for name in data if name.startswith("image/")]:
         return _image(kind, _text(data[kind]), metadata.get(kind, {}).get("alt"), report)
     if "text/html" in data:
         return _html(_text(data["text/html"]), number, report)
     return _plain(data.get("text/plain", ""), number)
+
+
+def _drawn(record: dict[str, Any], draw: Draw, report: Report, where: str = "") -> str:
+    try:
+        return draw(record)
+    except ValueError as problem:
+        report(f"{where}: {problem}" if where else str(problem))
+        return ""
 
 
 def _image(kind: str, content: str, alt: str | None, report: Report) -> str:
