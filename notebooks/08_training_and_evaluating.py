@@ -92,7 +92,7 @@ assert float(c_alike) < 0.05
 
 # %% tags=["figure:length_trap"]
 figure, axes = plt.subplots(figsize=(5.4, 4.0))
-shown = torch.arange(500)
+shown = torch.arange(200)
 for seen, role, text in [
     (True, "wrong", "event"),
     (False, "censored", "lost"),
@@ -111,7 +111,7 @@ axes.set_ylim(0, 4)
 axes.legend(loc="upper left", frameon=False)
 show(
     figure,
-    alt="Sum of the true hazards against the number of rows, for 500 "
+    alt="Sum of the true hazards against the number of rows, for 200 "
     "patients. The sum grows with the rows: records that an event ended "
     f"have {stop[observed].double().mean():.0f} rows on average.",
 )
@@ -551,9 +551,10 @@ assert table["NLL per row"]["doubled"] > table["NLL per row"]["table"]
 
 # %% [markdown]
 # (Brier: survival through ten rows.) The C-index sees the order and nothing else: four of five are the same to it.
-# Calibration sees level and nothing else: the life table is as good as the truth. **D-calibration** asks how evenly
-# patients have their events over all levels of predicted survival, and notices the timid model. Only the last two
-# columns put the truth before all others, because they are *proper*: see [the loss zoo](../explainer/11-loss-zoo.md).
+# Expected over seen sees level and nothing else: the life table is as good as the truth. **D-calibration** asks how
+# evenly patients have their events over all levels of predicted survival, and notices the timid model. Only the last
+# two columns put the truth before all others, because they are *proper*: see [the loss
+# zoo](../explainer/11-loss-zoo.md).
 #
 # ## 9. Brier: followed *through* the row
 #

@@ -267,8 +267,8 @@ assert (kaplan_meier[19] > truth[19] + 0.05).all()
 assert kaplan_meier[-1].sum() > 1
 
 # %% [markdown]
-# Her number is for a world in which nobody dies before a stroke. Add her two curves, and at the end
-# [113%](fact:ext_km_both_40) of the patients have had one or the other.
+# Her number is for a world in which nobody dies before a stroke, if the dead were as likely to have one as the others.
+# Add her two curves, and at the end [113%](fact:ext_km_both_40) of the patients have had one or the other.
 #
 # `cumulative_incidence` of the crude hazards is the **Aalen-Johansen** estimator. lifelines has it, too. It refuses
 # ties and shifts tied times a little at random; put those who are lost after the events of their interval, and the
@@ -581,15 +581,19 @@ assert head["happened"].is_monotonic_increasing
 figure, axes = plt.subplots(figsize=(5.2, 4.6))
 axes.plot([0, 0.85], [0, 0.85], color=plots.COLOURS["muted"])
 said_by = [
-    ("horizon head", forecast, "survival", "o", (0.50, 0.36)),
-    ("true hazard, kept", frozen, "wrong", "^", (0.02, 0.55)),
-    ("true hazards, multiplied", multiplied, "wrong", "X", (0.3, 0.08)),
+    ("horizon head", forecast, "survival", "o"),
+    ("true hazard, kept", frozen, "hazard", "^"),
+    ("true ones, multiplied", multiplied, "wrong", "X"),
 ]
-for name, risk, role, sign, place in said_by:
+for name, risk, role, sign in said_by:
     fifths = by_fifths(risk)
-    style = {"color": plots.COLOURS[role], "marker": sign}
+    style = {"color": plots.COLOURS[role], "marker": sign, "label": name}
     axes.plot(fifths["said"], fifths["happened"], linewidth=1, **style)
-    axes.text(*place, name, color=plots.COLOURS[role])
+compact = {"handlelength": 1, "handletextpad": 0.4, "borderpad": 0}
+axes.legend(
+    loc="lower right", frameon=False, labelcolor="linecolor", **compact
+)
+axes.text(0.03, 0.38, '"safest"', color=plots.COLOURS["wrong"])
 axes.set(
     xlabel="risk said at visit 3, mean of a fifth",
     ylabel="share with the event in time",

@@ -231,7 +231,7 @@ axes.loglog(line, found, color=plots.COLOURS["survival"])
 labels = {
     "focal": (0.0052, 0.115, "wrong", "left"),
     "each event\nten times": (0.022, 0.36, "hazard", "right"),
-    "per patient": (0.0185, 0.04, "survival", "right"),
+    "rate per\npatient": (0.0175, 0.036, "survival", "right"),
 }
 for text, (x, y, colour, side) in labels.items():
     axes.text(x, y, text, color=plots.COLOURS[colour], ha=side)

@@ -229,7 +229,11 @@ axes.axvline(1, color=plots.COLOURS["muted"], linewidth=1)
 axes.set(xscale="log", xlabel="rate with the diagnosis / rate without")
 axes.set_xticks([0.7, 1, 2, 4, 8], ["0.7", "1", "2", "4", "8"])
 axes.minorticks_off()
-axes.set_yticks(range(len(order)), order)
+spelled_out = {"afib": "atrial fib.", "MI": "heart attack"}
+spelled_out |= {"ang/isc": "angina", "htn": "high pressure"}
+spelled_out |= {"nafld": "fatty liver"}
+names = [spelled_out.get(one, one) for one in order]
+axes.set_yticks(range(len(order)), names)
 axes.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 left_of_one = list(order[ratios["visits"].ratio[order] < 1])
 show(
@@ -690,9 +694,9 @@ for lines in paired.values():
 # [0.33](fact:nafld_history_error_0) on the first split, and [0.05](fact:nafld_history_more_than_lstm_1) with
 # [0.35](fact:nafld_history_error_1) on the second. An LSTM with another seed differs from the first by as much.
 #
-# A tie is not "no difference". With [338](fact:nafld_judges_died_0) deaths among the judges, a difference smaller than
-# about two standard errors, [0.7](fact:nafld_two_errors_0) per 1,000 rows, could not be seen. And the standard error
-# tells of other judges alone, not of other people to train on: of those the LSTM learned from on one split,
+# A tie is not "no difference". With [338](fact:nafld_judges_died_0) deaths among the judges, a true difference of two
+# standard errors, [0.7](fact:nafld_two_errors_0) per 1,000 rows, would be missed half of the time. And the standard
+# error tells of other judges alone, not of other people to train on: of those the LSTM learned from on one split,
 # [60%](fact:nafld_train_shared) were there on the other, too.
 #
 # ### How firm is an AUC?
@@ -910,7 +914,7 @@ panels = {
 }
 shown = ["logistic: at entry", "logistic: this visit"]
 shown += ["logistic: history", "Cox: history"]
-figure, all_axes = plt.subplots(1, 3, figsize=(6.8, 3.0), sharey=True)
+figure, all_axes = plt.subplots(1, 3, figsize=(5.6, 3.6), sharey=True)
 for axes, (title, lines) in zip(all_axes, panels.items(), strict=True):
     for place, (more, error, verdict) in enumerate(
         lines.loc[shown].itertuples(index=False)
@@ -921,9 +925,10 @@ for axes, (title, lines) in zip(all_axes, panels.items(), strict=True):
         axes.plot(more, place, "o" if tie else "D", color=colour)
     axes.axvline(0, color=plots.COLOURS["hazard"], linewidth=1)
     axes.set_title(title, fontsize="medium")
-all_axes[0].set_yticks(range(len(shown)), shown)
+in_two = [name.replace(": ", ",\n") for name in shown]
+all_axes[0].set_yticks(range(len(shown)), in_two)
 all_axes[0].invert_yaxis()
-all_axes[1].set_xlabel("NLL more than the LSTM, per 1,000 rows")
+figure.supxlabel("NLL more than the LSTM, per 1,000 rows", fontsize=16)
 show(
     figure,
     alt="Three panels, the LSTM at zero. In each the regression at entry "

@@ -1,6 +1,7 @@
 """Several causes, several intervals ahead, a fixed horizon, another link: against slow loops and enumeration."""
 
 import math
+from functools import partial
 
 import pytest
 import torch
@@ -132,9 +133,14 @@ def test_cumulative_incidence_equals_a_walk_along_the_visits() -> None:
     [
         ({"cause": torch.tensor([3, 0])}, r"cause is 3 for the patient at index 0; expected 0 \(censored\) to 2"),
         ({"cause": torch.tensor([0, -1])}, "cause is -1 for the patient at index 1"),
+        ({"cause": torch.tensor([1.0, NAN])}, "cause has dtype torch.float32; expected whole numbers"),
+        ({"cause": torch.tensor([True, False])}, "cause has dtype torch.bool; expected whole numbers"),
+        ({"cause": torch.tensor([1])}, r"cause has shape \[1\]; expected \[2\]"),
         ({"stop": torch.tensor([4, 1])}, "stop is 4 for the patient at index 0, past the last visit"),
         ({"stop": torch.tensor([1])}, r"stop has shape \[1\]; expected \[2\]"),
         ({"cause_logits": torch.full((2, 3, 2), NAN)}, "hazard logit of the patient at index 0, row 0, is nan"),
+        # The sum over the causes would be finite.
+        ({"cause_logits": torch.tensor([0.0, -math.inf]).expand(2, 3, 2)}, "index 0, row 0, is -inf"),
         ({"cause_logits": torch.zeros(2, 3, 2, dtype=torch.long)}, "dtype torch.int64"),
         ({"cause_logits": torch.zeros(2, 3, 2, requires_grad=True).softmax(-1)}, "straight from a sigmoid or softmax"),
     ],
@@ -208,6 +214,22 @@ def test_a_forecast_that_counts_and_is_not_a_number_is_refused_by_patient_and_vi
         F.horizon_nll(logits, torch.tensor([1, 3]), torch.tensor([True, False]))
 
 
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"censored_exposure": torch.tensor([0.5])}, r"censored_exposure has shape \[1\]; expected a number or \[2\]"),
+        ({"censored_exposure": torch.zeros(3)}, r"censored_exposure has shape \[3\]; expected a number or \[2\]"),
+        ({"censored_exposure": torch.tensor([0.5, 2.0])}, "censored_exposure is 2 for the patient at index 1;"),
+        ({"hazard_logits": torch.zeros(2, 3, 0)}, r"shape \[2, 3, 0\]; expected at least one interval ahead"),
+    ],
+)
+@pytest.mark.usefixtures("unchecked")
+def test_a_forecast_with_shares_or_intervals_that_cannot_be_is_refused(change: dict[str, Tensor], message: str) -> None:
+    given = {"stop": torch.tensor([3, 1]), "observed": torch.tensor([True, False])}
+    with pytest.raises(ValueError, match=message):
+        F.horizon_nll(**{"hazard_logits": torch.zeros(2, 3, 2)} | given | change)
+
+
 # ----------------------------------------------------------------------------------------------------- a fixed horizon
 
 
@@ -229,6 +251,34 @@ def test_horizon_is_counted_from_the_start_and_weights_count() -> None:
     logits = torch.tensor([0.7, -0.7], dtype=torch.float64)
     loss = F.fixed_horizon_bce(logits, stop, observed, 1, start, torch.tensor([3.0, 2.0]).double(), "none")
     assert loss.tolist() == pytest.approx([3 * math.log1p(math.exp(0.7)), 2 * math.log1p(math.exp(-0.7))])
+
+
+def answer_by_hand(stop: int, observed: bool, start: int, horizon: int) -> float | None:
+    """Whether the event was in one of the rows from the start, row by row; None if the patient was lost before."""
+    for row in range(start, start + horizon):
+        if row == stop:
+            return None
+        if observed and row == stop - 1:
+            return 1.0
+    return 0.0
+
+
+@pytest.mark.parametrize("horizon", [1, 2, 3, 6])
+def test_answers_after_any_start_are_those_of_a_walk_along_the_rows(horizon: int) -> None:
+    followed = [(stop, seen, start) for stop in range(1, 7) for seen in (True, False) for start in range(stop)]
+    stop, observed, start = (torch.tensor(each) for each in zip(*followed, strict=True))
+    draw = torch.Generator().manual_seed(horizon)
+    logits = torch.randn(len(stop), generator=draw, dtype=torch.float64)
+    weight = torch.rand(len(stop), generator=draw, dtype=torch.float64) * 3
+    expected, known = [], 0
+    for logit, share, patient in zip(logits.tolist(), weight.tolist(), followed, strict=True):
+        answer = answer_by_hand(*patient, horizon)
+        known += answer is not None
+        expected.append(0.0 if answer is None else share * math.log1p(math.exp(logit if answer == 0 else -logit)))
+    loss = partial(F.fixed_horizon_bce, logits, stop, observed, horizon, start, weight)
+    assert loss(reduction="none").tolist() == pytest.approx(expected, rel=1e-12)
+    assert loss(reduction="sum").item() == pytest.approx(sum(expected))
+    assert loss().item() == pytest.approx(sum(expected) / known)  # the known ones, whatever they weigh
 
 
 def test_leaving_the_censored_out_overstates_risk_and_weights_set_it_right() -> None:
@@ -263,6 +313,7 @@ def test_leaving_the_censored_out_overstates_risk_and_weights_set_it_right() -> 
         ({"horizon": 0}, "horizon is 0; expected at least one row"),
         ({"horizon": 9}, "nobody is followed for 9 rows"),
         ({"weight": torch.tensor([1.0, -1.0])}, "weight is -1 for the patient at index 1"),
+        ({"weight": torch.tensor([math.inf, 1.0])}, "weight is inf for the patient at index 0; expected a finite"),
         ({"weight": torch.tensor([1.0])}, r"weight has shape \[1\]; expected \[2\]"),
         ({"event_logits": torch.tensor([0.0, NAN])}, "event logit is nan for the patient at index 1"),
     ],
@@ -286,7 +337,7 @@ def test_cloglog_scores_give_the_hazard_of_grouped_proportional_hazards() -> Non
         assert F.cumulative_hazard(logit).item() == pytest.approx(math.exp(score), rel=1e-12)
 
 
-@pytest.mark.parametrize("score", [-90.0, -40.0, -5.0, 0.0, 2.0, 5.0])
+@pytest.mark.parametrize("score", [-800.0, -90.0, -40.0, -5.0, 0.0, 2.0, 5.0])
 def test_cloglog_has_the_gradient_of_its_formula(score: float) -> None:
     at = torch.tensor([score], dtype=torch.float64, requires_grad=True)
     F.logits_from_cloglog(at).sum().backward()

@@ -153,6 +153,17 @@ def test_a_model_with_dropout_is_judged_in_evaluation_mode_and_handed_back_as_it
         check_no_leak(cohort, unsteady, **QUIET)
 
 
+def test_a_part_that_was_in_evaluation_mode_stays_in_it() -> None:
+    class WithFrozenPart(LooksAt):
+        def __init__(self) -> None:
+            super().__init__("nothing")
+            self.frozen, self.moving = nn.Dropout().eval(), nn.Dropout()
+
+    model = WithFrozenPart()
+    check_no_leak(random_cohort(20, seed=2), model, **QUIET)
+    assert (model.training, model.frozen.training, model.moving.training) == (True, False, True)
+
+
 def test_infinite_logits_and_several_causes_are_compared_too() -> None:
     cohort = random_cohort(60, seed=2)
 
@@ -334,6 +345,11 @@ def test_the_same_seed_gives_the_same_report() -> None:
 def test_impossible_settings_are_refused(settings: dict[str, float], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check_no_leak(random_cohort(5, seed=0), **settings, **QUIET)
+
+
+def test_a_text_is_no_list_of_outcome_codes(unchecked: None) -> None:
+    with pytest.raises(ValueError, match="outcome_codes is the text 'asthma'; expected a list of names"):
+        check_no_leak(random_cohort(5, seed=0), outcome_codes="asthma", **QUIET)
 
 
 # ------------------------------------------------------------------------------------------------ hardly anything there

@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from visitwise import functional as F
 from visitwise import losses
+from visitwise.cohort import Outcome
 from visitwise.losses import CompetingRisksNLL, HazardNLL, HazardNLLFlat, HorizonNLL, MultiTaskLoss, multi_task_loss
 
 pytestmark = pytest.mark.usefixtures("no_global_draws")
@@ -32,6 +33,24 @@ def arguments_of(module: type[nn.Module]) -> tuple[Tensor, ...]:
     if module is HazardNLL:
         return logits[..., 0], stop, observed, start
     return logits, stop, torch.tensor([2, 0, 1]) if module is CompetingRisksNLL else observed, start
+
+
+@pytest.mark.parametrize("dtype", [torch.float64, torch.bfloat16])
+def test_a_loss_of_outcomes_is_the_function_with_all_that_an_outcome_says(dtype: torch.dtype) -> None:
+    """Start, stop, cause and exposure move each loss here; the exposure is no number that bfloat16 has."""
+    stop, start, cause = torch.tensor([3, 2, 4, 4]), torch.tensor([1, 0, 2, 0]), torch.tensor([0, 2, 0, 1])
+    exposure = torch.tensor([0.301, 1.0, 0.7003, 1.0])
+    outcome = Outcome.of(stop, cause > 0, start=start, cause=cause, censored_exposure=exposure)
+    logits = torch.randn(4, 4, 2, generator=torch.Generator().manual_seed(4)).to(dtype)
+    rest = start, exposure, "none"
+    for given, of_outcomes, expected in (
+        (logits[..., 0], losses.outcome_nll, F.hazard_nll(logits[..., 0], stop, cause > 0, *rest)),
+        (logits, losses.outcome_competing_nll, F.competing_risks_nll(logits, stop, cause, *rest)),
+        (logits, losses.outcome_horizon_nll, F.horizon_nll(logits, stop, cause > 0, *rest)),
+    ):
+        assert torch.equal(of_outcomes(given, outcome, "none"), expected)
+        assert torch.equal(of_outcomes(given, outcome, "sum"), expected.sum())
+        assert torch.equal(of_outcomes(given, outcome), expected.mean())
 
 
 def test_every_likelihood_has_a_module_in_this_table() -> None:

@@ -130,6 +130,23 @@ def test_risks_apart_by_more_than_rounding_are_not_tied() -> None:
     assert float(metrics.concordance(torch.tensor([0.1, 0.100001]), outcome)) == 0.0
 
 
+def test_an_infinite_risk_is_above_all_others_and_like_another_infinite_one() -> None:
+    outcome = Outcome.of(torch.tensor([1, 2, 3, 3]), torch.tensor([True, True, False, False]))
+    for lowest, highest in ((1.0, torch.inf), (-torch.inf, 4.0), (-torch.inf, torch.inf)):
+        assert float(metrics.concordance(torch.tensor([highest, 3.0, 2.0, lowest]), outcome)) == 1.0
+        assert float(metrics.concordance(torch.tensor([lowest, 2.0, 3.0, highest]), outcome)) == 0.0
+    tied = torch.tensor([torch.inf, torch.inf, -torch.inf, -torch.inf])
+    assert float(metrics.concordance(tied, outcome)) == 4.5 / 5
+
+
+def test_a_risk_may_come_straight_from_a_model_with_its_gradient_or_in_half_precision() -> None:
+    outcome = Outcome.of(torch.tensor([1, 2, 2, 3]), torch.tensor([True, True, False, False]))
+    risk = torch.tensor([0.25, 0.5, 0.125, 0.375], requires_grad=True)
+    for given in (risk, risk.detach().bfloat16()):
+        assert float(metrics.concordance(given, outcome)) == 0.6
+        assert float(metrics.cumulative_dynamic_auc(given, outcome, 2)) == 0.75
+
+
 def test_a_patient_censored_at_the_end_of_the_row_outlives_the_event_in_it() -> None:
     outcome = Outcome.of(torch.tensor([2, 2]), torch.tensor([True, False]))
     assert metrics.concordance(torch.tensor([0.9, 0.1]), outcome).n_pairs == 1

@@ -6,6 +6,7 @@ from torch import Tensor
 
 from tests.cohorts import random_cohort
 from visitwise import functional as F
+from visitwise.cohort import Cohort, Outcome
 from visitwise.model import CompetingRisksRNN, HorizonRNN, SurvivalRNN
 from visitwise.visits import Schema, Visits
 
@@ -154,6 +155,15 @@ def test_predict_leaves_the_mode_as_it_was(training: bool) -> None:
     model = SurvivalRNN(visits.schema).train(training)
     model.predict(visits)
     assert {module.training for module in model.modules()} == {training}
+
+
+def test_predict_that_fails_leaves_the_mode_as_it_was() -> None:
+    cohort = random_cohort(9, seed=4)
+    model = SurvivalRNN(cohort.visits.schema, embedding=4, hidden=5).train()
+    other = Visits.from_lists([[["a"]]], day=[[0]])
+    with pytest.raises(ValueError, match="another schema"):
+        model.predict(other)
+    assert model.training
 
 
 def test_prediction_is_nan_after_the_last_visit_and_nowhere_else() -> None:
@@ -305,6 +315,26 @@ def test_a_forecast_is_a_survival_curve_from_each_visit() -> None:
     torch.testing.assert_close(prediction.survival, expected, equal_nan=True)
 
 
+@pytest.mark.parametrize(
+    ("stop", "cause", "expected"),
+    [
+        ([2, 1, 3, 4], [1, 2, 2, 0], [0.1, 0.2]),
+        ([1, 1, 1, 1], [1, 2, 2, 2], [0.25, 0.75]),  # nothing is left for "nothing", and a logit has to be
+        ([2, 2, 2, 2], [0, 0, 2, 0], [1e-6, 0.125]),  # a cause that nobody had, below one that somebody had
+    ],
+)
+def test_each_cause_begins_at_its_own_share_of_the_rows(
+    stop: list[int], cause: list[int], expected: list[float]
+) -> None:
+    visits = Visits.from_lists([[["a"]] * 4] * 4, day=[range(4)] * 4)
+    causes = torch.tensor(cause)
+    model = CompetingRisksRNN.for_cohort(Cohort(visits, Outcome.of(torch.tensor(stop), causes > 0, cause=causes)))
+    rates = model.settings["base_rates"]
+    assert rates == pytest.approx(expected, rel=2e-6)
+    assert sum(rates) < 1
+    assert F.cause_hazard(model.head.bias.detach().double()[None])[0].tolist() == pytest.approx(expected, rel=1e-5)
+
+
 @pytest.mark.usefixtures("unchecked")
 def test_heads_that_cannot_be_are_refused() -> None:
     cohort = random_cohort(9, seed=4)
@@ -313,6 +343,9 @@ def test_heads_that_cannot_be_are_refused() -> None:
         ValueError, match=r"base_rates are \[0.6, 0.4\]; expected shares above 0 that sum to less than 1"
     ):
         CompetingRisksRNN(schema, base_rates=(0.6, 0.4))
+    for rates in ((0.1, float("nan")), (float("nan"), 0.1), (0.0, 0.1), ()):
+        with pytest.raises(ValueError, match="expected shares above 0 that sum to less than 1"):
+            CompetingRisksRNN(schema, base_rates=rates)
     with pytest.raises(ValueError, match="horizon is 0; expected at least 1 interval"):
         HorizonRNN(schema, horizon=0)
     with pytest.raises(ValueError, match="n_causes is 0 and the highest cause seen is 1"):

@@ -42,8 +42,13 @@ def what_processes_are_for(model: SurvivalRNN, shares: list[Cohort]) -> dict[str
         exact_mean(torch.tensor(0.0), count=0)
     except ValueError as error:
         refused = str(error)
+    try:
+        step_gradients(model, [*shares, shares[0]], [exact_mean], "patient")
+    except ValueError as error:
+        too_many = str(error)
     return {
         "rank": rank,
+        "too_many": too_many,
         "threads": torch.get_num_threads(),
         "scaled": exact_mean(torch.tensor(6.0), count=4 if rank else 2).item(),
         "per_patient": step_gradients(model, shares, [own_mean, exact_mean], "patient"),
@@ -72,6 +77,7 @@ def test_two_processes_with_exact_means_have_the_gradient_of_a_loop_over_patient
     assert zero["nothing"] == one["nothing"] == pytest.approx(1.0)  # the mean of three ones; the twos have no say
     assert zero["refused"] == "2 processes count 0 together; expected at least 1"
     assert zero["untouched"]
+    assert zero["too_many"] == "3 shares for 2 processes; expected one for each"
 
 
 def test_without_processes_it_is_the_mean():

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterable
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -235,6 +236,60 @@ def test_a_run_is_not_resumed_with_another_loss(cohorts: tuple[Cohort, Cohort], 
 
 def twice_the_loss(hazard_logits: torch.Tensor, outcome: Outcome, reduction: Reduction) -> torch.Tensor:
     return 2 * outcome_nll(hazard_logits, outcome, reduction)
+
+
+def test_a_loss_with_a_setting_has_a_name_without_an_address_so_that_another_process_can_go_on(
+    cohorts: tuple[Cohort, Cohort], tmp_path: Path
+) -> None:
+    train, validation = cohorts
+    once = {**RUN, "epochs": 1}
+    loss = partial(scaled_loss, factor=2.0)
+    fit(SurvivalRNN.for_cohort(train, **SMALL), train, validation, loss=loss, **once, checkpoint=tmp_path)
+    written = json.loads((tmp_path / "checkpoint.json").read_text("utf-8"))["choices"]["loss"]
+    assert written == "scaled_loss(factor=2.0)"
+    other = partial(scaled_loss, factor=3.0)
+    with pytest.raises(ValueError, match=r"with loss = scaled_loss\(factor=2.0\), not scaled_loss\(factor=3.0\)"):
+        fit(SurvivalRNN.for_cohort(train, **SMALL), train, validation, loss=other, **once, checkpoint=tmp_path)
+
+
+def scaled_loss(
+    hazard_logits: torch.Tensor, outcome: Outcome, reduction: Reduction = "mean", factor: float = 1.0
+) -> torch.Tensor:
+    return factor * outcome_nll(hazard_logits, outcome, reduction)
+
+
+@pytest.mark.parametrize(
+    ("kind", "loss", "message"),
+    [
+        (HorizonRNN, outcome_competing_nll, "outcome_competing_nll for a HorizonRNN; expected outcome_horizon_nll"),
+        (CompetingRisksRNN, outcome_horizon_nll, "outcome_horizon_nll for a CompetingRisksRNN; expected outcome_comp"),
+        (CompetingRisksRNN, outcome_nll, "loss is outcome_nll for a CompetingRisksRNN; expected outcome_competing_nll"),
+    ],
+)
+def test_causes_are_not_trained_as_intervals_nor_intervals_as_causes(
+    kind: type[CompetingRisksRNN | HorizonRNN], loss: OutcomeLoss, message: str, cohorts: tuple[Cohort, Cohort]
+) -> None:
+    train, validation = cohorts
+    with pytest.raises(ValueError, match=message):
+        fit(kind.for_cohort(train, **SMALL), train, validation, loss=loss, **RUN)
+
+
+def test_a_gradient_left_over_from_before_has_no_part_in_the_first_step(cohorts: tuple[Cohort, Cohort]) -> None:
+    train, validation = cohorts
+    fresh, used = (SurvivalRNN.for_cohort(train, **SMALL) for _ in range(2))
+    used(train.visits).nan_to_num().sum().backward()
+    for model in (fresh, used):
+        fit(model, train, validation, **{**RUN, "epochs": 1})
+    assert weights(fresh) == weights(used)
+
+
+def test_a_model_in_float64_is_saved_and_loaded_in_float64(cohorts: tuple[Cohort, Cohort], tmp_path: Path) -> None:
+    train, validation = cohorts
+    model = HorizonRNN.for_cohort(train, **SMALL, cell="gru").double()
+    save_model(model, tmp_path)
+    loaded = load_model(tmp_path)
+    assert torch.equal(loaded(validation.visits).nan_to_num(-1), model(validation.visits).nan_to_num(-1))
+    assert all(parameter.requires_grad for parameter in loaded.parameters())
 
 
 def test_nothing_on_disk_is_a_pickle(cohorts: tuple[Cohort, Cohort], tmp_path: Path) -> None:

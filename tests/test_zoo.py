@@ -353,6 +353,19 @@ def test_the_gaussian_loss_learns_the_hazard_and_the_variance_of_its_coin(truth:
     assert variance == pytest.approx(truth * (1 - truth), abs=1e-6)
 
 
+def test_a_row_foreseen_exactly_with_hardly_any_variance_has_a_loss_and_a_gradient() -> None:
+    logits = torch.tensor([[-200.0, 150.0]], requires_grad=True)
+    log_variance = torch.full((1, 2), -100.0, requires_grad=True)
+    loss = zoo.gaussian_nll(logits, log_variance, torch.tensor([2]), torch.tensor([True]))
+    loss.backward()
+    # Squares of exp(-400) and exp(-300), over exp(-100).
+    assert loss.item() == pytest.approx(math.log(2 * math.pi) - 100)
+    assert logits.grad is not None
+    assert log_variance.grad is not None
+    assert logits.grad.isfinite().all()
+    assert log_variance.grad.tolist() == [[0.5, 0.5]]
+
+
 def test_the_gaussian_loss_has_no_floor() -> None:
     row = torch.ones(1, dtype=torch.long), torch.tensor([False])
     deep = [
@@ -462,6 +475,9 @@ def test_settings_that_mean_nothing_are_refused() -> None:
     wrong[0, int(stop[3]) - 1] = -1
     with pytest.raises(ValueError, match=r"row_weight at index .* is -1; expected a finite number, 0 or more"):
         zoo.row_weighted_nll(*given, wrong, start)
+    for shape in ((6,), (9,), (2, 6), (1, 9, 6)):
+        with pytest.raises(ValueError, match=r"row_weight has shape \[.*\]; expected \[9, 6\], or 1 for an axis"):
+            zoo.row_weighted_nll(*given, torch.ones(shape), start)
     with pytest.raises(ValueError, match=r"log_variance has shape \[9, 1\]; expected \[9, 6\]"):
         zoo.gaussian_nll(logits, torch.zeros(9, 1), stop, observed, start)
 

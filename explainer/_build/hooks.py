@@ -12,9 +12,11 @@ from pathlib import Path
 from typing import Any
 
 import cards
+import citation
 import commands
 import downloads
 import facts
+import finding
 import formulas
 import learning_map
 import links
@@ -129,6 +131,7 @@ def on_pre_page(page: Page, config: MkDocsConfig, files: Files) -> Page:
 @event_priority(100)
 def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     uri, root = page.file.src_uri, _root(config)
+    finding.weigh(uri, page.meta)
 
     def report(problem: str) -> None:
         log.warning("%s: %s", _name(uri), problem)
@@ -152,6 +155,7 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         text = benchmarks.show(text, root / RESULTS, report)
         text = ledger.show(text, claims, ledger.titles(root), report)
         text = learning_map.show(text, Path(config.docs_dir), report)
+        text = citation.show(text, root / "CITATION.cff", config.repo_url or "", report)
         return commands.show(text, report)
     return markdown
 
@@ -197,8 +201,10 @@ def on_post_template(output_content: str, template_name: str, config: MkDocsConf
     return _accessible(output_content) if template_name.endswith(".html") else output_content
 
 
+@event_priority(-100)
 def on_post_build(config: MkDocsConfig) -> None:
-    """Beside each notebook's page, the files that it offers."""
+    """After search has written its index. Beside each notebook's page, the files that it offers."""
+    finding.add_terms(Path(config.site_dir, "search", "search_index.json"), glossary, places[GLOSSARY].address)
     site = downloads.Site(config.site_url or "", config.repo_url or "", tuple(places.values()))
     for place in places.values():
         if place.uri in executed:

@@ -66,11 +66,12 @@ def draw(chapters: list[Chapter]) -> str:
         depth[chapter.name] = 1 + max((depth[need] for need in chapter.needs), default=-1)
     levels = [[one for one in chapters if depth[one.name] == level] for level in range(max(depth.values()) + 1)]
     width = max(map(len, levels)) * (BOX + GAP) - GAP + 4
-    place = {
-        one.name: (2 + (width - 4 - len(level) * (BOX + GAP) + GAP) / 2 + at * (BOX + GAP), 2 + row * STEP)
-        for row, level in enumerate(levels)
-        for at, one in enumerate(level)
-    }
+    place: dict[str, tuple[float, float]] = {}
+    for row, level in enumerate(levels):
+        # Below those it needs, so that few arrows cross.
+        level.sort(key=lambda one: sum(place[need][0] for need in one.needs) / max(len(one.needs), 1))
+        left = 2 + (width - 4 - len(level) * (BOX + GAP) + GAP) / 2
+        place |= {one.name: (left + at * (BOX + GAP), 2 + row * STEP) for at, one in enumerate(level)}
     lines = [_arrow(place[need], place[one.name]) for one in chapters for need in one.needs]
     boxes = [_box(one, *place[one.name]) for one in chapters]
     height = (len(levels) - 1) * STEP + HIGH + 4

@@ -34,6 +34,11 @@ class Outcome:
 
     Raises:
         ValueError: Anything above does not hold; names the patient by position.
+
+    Examples:
+        >>> outcome = Outcome.of(stop=torch.tensor([3, 2]), observed=torch.tensor([True, False]))
+        >>> outcome.observed.tolist(), outcome.n_rows
+        ([True, False], 5)
     """
 
     start: Int[Tensor, " patient"]
@@ -128,6 +133,12 @@ class Cohort:
 
     Raises:
         ValueError: The two parts differ in length, or a patient's outcome lies beyond the record.
+
+    Examples:
+        >>> visits = Visits.from_lists([[["pain"], ["stroke"]], [["pain"]]], day=[[0, 30], [0]])
+        >>> cohort = Cohort(visits, Outcome.of(torch.tensor([2, 1]), torch.tensor([True, False])))
+        >>> cohort
+        Cohort(2 patients, 3 visits, 3 codes, 3 rows at risk, 1 events)
     """
 
     visits: Visits
@@ -326,6 +337,15 @@ def require_disjoint(*cohorts: Cohort) -> None:
 
     Raises:
         ValueError: A patient is in two of the cohorts, or twice in one.
+
+    Examples:
+        >>> visits = Visits.from_lists([[["a"]]] * 3, day=[[0]] * 3)
+        >>> cohort = Cohort(visits, Outcome.of(torch.ones(3, dtype=torch.long), torch.zeros(3)))
+        >>> first, last = cohort.select(torch.tensor([0])), cohort.select(torch.tensor([1, 2]))
+        >>> require_disjoint(first, last)
+        >>> require_disjoint(cohort, last)
+        Traceback (most recent call last):
+        ValueError: patient 1 is in two cohorts (2 such patients); expected each once
     """
     ids, counts = torch.cat([cohort.visits.patient_id for cohort in cohorts]).unique(return_counts=True)
     if bool((counts > 1).any()):

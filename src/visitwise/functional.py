@@ -301,12 +301,17 @@ def hazard_nll_flat(
 
 
 def _last_row_nll(last: Tensor, observed: Tensor, censored_exposure: float | Tensor) -> Tensor:
-    exposure = torch.as_tensor(censored_exposure, dtype=last.dtype, device=last.device)
-    if exposure.shape not in ((), last.shape):
-        raise ValueError(f"censored_exposure has shape {sizes(exposure)}; expected a number or {sizes(last)}")
-    refuse(~((exposure >= 0) & (exposure <= 1)), exposure, "censored_exposure is {value:g}{at}; expected 0 to 1")
+    exposure = _exposure(censored_exposure, last, last.shape)
     # An event costs `softplus(-z)`; `softplus(z) - z` would round away the small loss of a right and sure prediction.
     return torch.where(observed, _survived_nll(-last), exposure * _survived_nll(last))
+
+
+def _exposure(censored_exposure: float | Tensor, like: Tensor, shape: torch.Size) -> Tensor:
+    exposure = torch.as_tensor(censored_exposure, dtype=like.dtype, device=like.device)
+    if exposure.shape not in ((), shape):
+        raise ValueError(f"censored_exposure has shape {sizes(exposure)}; expected a number or {list(shape)}")
+    refuse(~((exposure >= 0) & (exposure <= 1)), exposure, "censored_exposure is {value:g}{at}; expected 0 to 1")
+    return exposure
 
 
 def _survived_nll(hazard_logits: Tensor) -> Tensor:
@@ -412,6 +417,10 @@ def competing_risks_nll(
         tensor(0.6931)
     """
     check_logits(cause_logits)
+    if cause.is_floating_point() or cause.dtype == torch.bool:
+        raise ValueError(f"cause has dtype {cause.dtype}; expected whole numbers, 0 for a censored patient")
+    if cause.shape != cause_logits.shape[:-2]:
+        raise ValueError(f"cause has shape {sizes(cause)}; expected {sizes(cause_logits)[:-2]}, one for each patient")
     start = torch.zeros_like(stop) if start is None else start
     check_outcome(cause_logits.shape[:-2], cause_logits.shape[-2], stop, cause > 0, start)
     n_causes = torch.full_like(cause, cause_logits.shape[-1])
@@ -473,9 +482,12 @@ def horizon_nll(
         tensor(2.9188)
     """
     check_logits(hazard_logits)
+    if hazard_logits.shape[-1] == 0:
+        raise ValueError(f"hazard_logits has shape {sizes(hazard_logits)}; expected at least one interval ahead")
     start = torch.zeros_like(stop) if start is None else start
     check_outcome(hazard_logits.shape[:-2], hazard_logits.shape[-2], stop, observed, start)
-    exposure = torch.as_tensor(censored_exposure, dtype=widen(hazard_logits).dtype, device=hazard_logits.device)
+    hazard_logits = widen(hazard_logits)
+    exposure = _exposure(censored_exposure, hazard_logits, stop.shape)
 
     visit = torch.arange(hazard_logits.shape[-2], device=hazard_logits.device)
     at_risk = (visit >= start[..., None]) & (visit < stop[..., None])
@@ -536,7 +548,7 @@ def fixed_horizon_bce(
     weight = torch.ones_like(widen(event_logits)) if weight is None else weight
     if weight.shape != event_logits.shape:
         raise ValueError(f"weight has shape {sizes(weight)}; expected {sizes(event_logits)}, one for each patient")
-    refuse(~((weight >= 0) & weight.isfinite()), weight, "weight is {value:g}{at}; expected 0 or more")
+    refuse(~((weight >= 0) & weight.isfinite()), weight, "weight is {value:g}{at}; expected a finite number, 0 or more")
     if reduction == "mean" and not bool(known.any()):
         raise ValueError(
             f"nobody is followed for {horizon} rows or has the event in them; expected one patient at least"

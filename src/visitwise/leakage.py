@@ -140,6 +140,8 @@ def check_no_leak(
         raise ValueError(f"auc_above is {auc_above}; expected 0.5 to 1")
     if patients < 1 or cuts < 1:
         raise ValueError(f"patients is {patients} and cuts {cuts}; expected both at least 1")
+    if isinstance(outcome_codes, str):
+        raise ValueError(f"outcome_codes is the text {outcome_codes!r}; expected a list of names")
     found = _Found([], [], [])
     ranked: list[tuple[str, float]] = []
     if model is None:
@@ -305,16 +307,17 @@ def _apart(one: Tensor, other: Tensor, tolerance: float) -> Tensor:
 
 @contextmanager
 def _evaluating(model: Model) -> Iterator[None]:
-    """Evaluation mode and no gradients, and afterwards the mode that was."""
-    was_training = isinstance(model, nn.Module) and model.training
+    """Evaluation mode and no gradients, and afterwards the mode that was, of each part by itself."""
+    parts = list(model.modules()) if isinstance(model, nn.Module) else []
+    was_training = [part.training for part in parts]
     if isinstance(model, nn.Module):
         model.eval()
     try:
         with torch.no_grad():
             yield
     finally:
-        if isinstance(model, nn.Module):
-            model.train(was_training)
+        for part, before in zip(parts, was_training, strict=True):
+            part.training = before
 
 
 # ------------------------------------------------------------------------------------------------------- outcome codes

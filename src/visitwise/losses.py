@@ -30,7 +30,7 @@ def outcome_nll(
         >>> outcome_nll(torch.tensor([[0.0, 1.0]]), outcome)
         tensor(1.0064)
     """
-    exposure = outcome.censored_exposure.to(hazard_logits.dtype)
+    exposure = outcome.censored_exposure
     return F.hazard_nll(hazard_logits, outcome.stop, outcome.observed, outcome.start, exposure, reduction)
 
 
@@ -45,7 +45,7 @@ def outcome_competing_nll(
         >>> outcome_competing_nll(torch.tensor([[[0.0, 0.6931472]]]), outcome)
         tensor(0.6931)
     """
-    exposure = outcome.censored_exposure.to(cause_logits.dtype)
+    exposure = outcome.censored_exposure
     return F.competing_risks_nll(cause_logits, outcome.stop, outcome.cause, outcome.start, exposure, reduction)
 
 
@@ -61,7 +61,7 @@ def outcome_horizon_nll(
         >>> outcome_horizon_nll(logits, outcome)
         tensor(2.9188)
     """
-    exposure = outcome.censored_exposure.to(hazard_logits.dtype)
+    exposure = outcome.censored_exposure
     return F.horizon_nll(hazard_logits, outcome.stop, outcome.observed, outcome.start, exposure, reduction)
 
 

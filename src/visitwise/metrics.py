@@ -203,7 +203,7 @@ def concordance(
         raise ValueError(f"weights is {weights!r}; expected 'pairs' or 'follow-up'")
     _check_risk(risk, outcome)
     ahead = _look_ahead(outcome, landmark, horizon)
-    chosen = risk[ahead.patient]
+    chosen = risk.cpu()[ahead.patient]
     _refuse(chosen.isnan(), ahead.patient, chosen, "has the risk {}; expected a number")
     table = kaplan_meier(Outcome.of(ahead.rows, ahead.event))
     n_pairs = int((table.events * (table.at_risk - table.events)).sum())
@@ -268,7 +268,7 @@ def cumulative_dynamic_auc(
     """
     _check_risk(risk, outcome)
     ahead = _look_ahead(outcome, landmark, horizon)
-    chosen = risk[ahead.patient]
+    chosen = risk.cpu()[ahead.patient]
     _refuse(chosen.isnan(), ahead.patient, chosen, "has the risk {}; expected a number")
     case, control = ahead.event.numpy(), (~ahead.event & (ahead.rows == horizon)).numpy()
     if not (case.any() and control.any()):
@@ -373,10 +373,12 @@ def _auc(rank: Array, event: NDArray[np.bool_]) -> float:
 def _rank(risk: Tensor | Array) -> Array:
     """Place of each value among the different ones; values a few roundings apart share a place."""
     noise = 8 * (torch.finfo(risk.dtype).eps if isinstance(risk, Tensor) and risk.is_floating_point() else 2.0**-52)
-    values = np.asarray(risk, dtype=np.float64)
+    values = risk.detach().cpu().double().numpy() if isinstance(risk, Tensor) else risk
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    step = np.diff(ordered, prepend=ordered[:1]) > noise * np.abs(ordered)
+    with np.errstate(invalid="ignore"):  # two infinities are apart by NaN, which is not more than noise
+        apart = np.diff(ordered, prepend=ordered[:1])
+    step = apart > noise * np.where(np.isfinite(ordered), np.abs(ordered), 0.0)
     place = np.empty(len(values))
     place[order] = np.cumsum(step)
     return place

@@ -200,10 +200,12 @@ class _VisitRNN(nn.Module):
         outputs = self.head.weight.new_full((*mask.shape, self.head.out_features), torch.nan)
         was_training = self.training
         self.eval()
-        for patients in torch.arange(len(visits), device=mask.device).split(batch_size):
-            batch = self._outputs(visits.select(patients))
-            outputs[patients, : batch.shape[1]] = batch
-        self.train(was_training)
+        try:
+            for patients in torch.arange(len(visits), device=mask.device).split(batch_size):
+                batch = self._outputs(visits.select(patients))
+                outputs[patients, : batch.shape[1]] = batch
+        finally:
+            self.train(was_training)
         return outputs
 
 
@@ -317,7 +319,7 @@ class CompetingRisksRNN(_VisitRNN):
     def __init__(
         self, schema: Schema, *, base_rates: Sequence[float] = (0.05, 0.05), **settings: Unpack[Settings]
     ) -> None:
-        if not base_rates or min(base_rates) <= 0 or sum(base_rates) >= 1:
+        if not base_rates or not (min(base_rates) > 0 and sum(base_rates) < 1):
             raise ValueError(f"base_rates are {list(base_rates)}; expected shares above 0 that sum to less than 1")
         super().__init__(schema, [math.log(rate / (1 - sum(base_rates))) for rate in base_rates], **settings)
         self.settings["base_rates"] = list(base_rates)

@@ -43,8 +43,9 @@ def exact_mean(loss_sum: Float[Tensor, ""], count: int) -> Float[Tensor, ""]:
     Raises:
         ValueError: The count is negative, or all processes count 0.
 
-    Source: Goyal et al. (2017), "Accurate, large minibatch SGD", which divides each worker's loss by the size of the
-        whole batch.
+    Source:
+        Goyal et al. (2017), "Accurate, large minibatch SGD", which divides each worker's loss by the size of the whole
+        batch.
 
     Examples:
         >>> exact_mean(torch.tensor(6.0), count=4)
@@ -73,7 +74,12 @@ def step_gradients(
         shares: The patients of each process.
         means: Functions of a process's sum of losses and its count, such as `exact_mean`.
         per: What is counted, patients or rows at risk.
+
+    Raises:
+        ValueError: There are not as many shares as processes.
     """
+    if len(shares) != dist.get_world_size():
+        raise ValueError(f"{len(shares)} shares for {dist.get_world_size()} processes; expected one for each")
     share = shares[dist.get_rank()]
     count = len(share) if per == "patient" else share.outcome.n_rows
     gradients = []

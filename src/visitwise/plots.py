@@ -64,6 +64,13 @@ def hazard_and_survival(
 
     Raises:
         ValueError: The lengths differ, or a value is no probability.
+
+    Examples:
+        >>> from matplotlib.figure import Figure
+        >>> hazard, survival = torch.tensor([0.1, 0.2]), torch.tensor([0.9, 0.72])
+        >>> axes = hazard_and_survival(hazard, survival, Figure().subplots(), observed=True)
+        >>> [round(float(bar.get_height()), 3) for bar in axes.patches]
+        [0.1, 0.2]
     """
     _check_curves(hazard, survival, true_hazard)
     n, h, s = len(hazard), _array(hazard), _array(survival)
@@ -97,6 +104,16 @@ def timelines(cohort: Cohort, axes: Axes, *, patients: Sequence[int] | None = No
 
     Raises:
         ValueError: A position is outside the cohort, or there is none.
+
+    Examples:
+        >>> from matplotlib.figure import Figure
+        >>> from visitwise.cohort import Outcome
+        >>> from visitwise.visits import Visits
+        >>> visits = Visits.from_lists([[["pain"], ["stroke"]], [["pain"]]], day=[[0, 30], [0]])
+        >>> cohort = Cohort(visits, Outcome.of(torch.tensor([2, 1]), torch.tensor([True, False])))
+        >>> axes = timelines(cohort, Figure().subplots(), patients=[1])
+        >>> axes.get_xlabel()
+        'visit'
     """
     chosen = list(range(min(12, len(cohort)))) if patients is None else list(patients)
     if not chosen:
@@ -131,6 +148,14 @@ def training_history(
 
     Raises:
         ValueError: There is no epoch, or the two lists differ in length.
+
+    Examples:
+        >>> from matplotlib.figure import Figure
+        >>> from types import SimpleNamespace
+        >>> history = SimpleNamespace(train_nll=[2.0, 1.5], validation_nll=[2.1, 1.7])
+        >>> axes = training_history(history, Figure().subplots(), baseline=2.2)
+        >>> [text.get_text() for text in axes.texts]
+        ['training', 'validation', 'baseline']
     """
     train, validation = list(history.train_nll), list(history.validation_nll)
     if not train or len(train) != len(validation):
@@ -162,6 +187,15 @@ def calibration(result: metrics.Calibration, axes: Axes, *, log: bool = False) -
         axes: Where to draw.
         log: Logarithmic axes, for hazards that differ by powers of ten; a group without an event shows its interval
             only.
+
+    Examples:
+        >>> from matplotlib.figure import Figure
+        >>> from visitwise.cohort import Outcome
+        >>> outcome = Outcome.of(torch.tensor([2, 2]), torch.tensor([True, False]))
+        >>> result = metrics.calibration(torch.tensor([[0.1, 0.4], [0.1, 0.2]]), outcome, bins=2)
+        >>> axes = calibration(result, Figure().subplots())
+        >>> axes.get_xlabel(), axes.get_ylabel()
+        ('predicted hazard', 'observed hazard')
     """
     table = result.table
     predicted, observed = table["predicted"].to_numpy(), table["observed"].to_numpy()
@@ -189,6 +223,12 @@ def learned_against_true(learned: Float[Tensor, "*rows"], true: Float[Tensor, "*
 
     Raises:
         ValueError: The shapes differ, or a hazard is not above 0 and at most 1.
+
+    Examples:
+        >>> from matplotlib.figure import Figure
+        >>> axes = learned_against_true(torch.tensor([0.1, 0.3]), torch.tensor([0.2, 0.3]), Figure().subplots())
+        >>> axes.get_xlabel(), axes.get_xscale()
+        ('true hazard', 'log')
     """
     if learned.shape != true.shape:
         raise ValueError(
@@ -226,6 +266,13 @@ def estimates(
 
     Raises:
         ValueError: There is no estimate, or a name in `wrong` or `intervals` is not among them.
+
+    Examples:
+        >>> from matplotlib.figure import Figure
+        >>> values = {"the likelihood": 0.1, "row left out": 0.124}
+        >>> axes = estimates(values, truth=0.1, axes=Figure().subplots(), wrong=["row left out"])
+        >>> [text.get_text() for text in axes.texts]
+        ['the likelihood 0.1', 'row left out 0.124 (wrong)', 'truth 0.1']
     """
     intervals = intervals or {}
     unknown = [name for name in (*wrong, *intervals) if name not in values]

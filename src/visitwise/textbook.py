@@ -100,6 +100,12 @@ class TextbookLSTM(nn.Module):
             with minus infinity, unless `mask_code_sum` is off; they have nothing to count.
         guard_empty: give a visit without any code the vector 0, where `"max"` has minus infinity and `"attention"` NaN.
         seed: Seed of the first weights, drawn by NumPy: torch's normal numbers depend on the processor.
+
+    Examples:
+        >>> model = TextbookLSTM(n_codes=7, embedding=2, hidden=3)
+        >>> hazard = model(*collate([[[3, 5], [4]], [[6]]]))
+        >>> hazard.shape, hazard[1, 1].item()  # the second patient has no second visit
+        (torch.Size([2, 2]), 0.0)
     """
 
     def __init__(

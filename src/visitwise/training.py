@@ -6,6 +6,7 @@ import os
 import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, get_args
 
@@ -18,12 +19,18 @@ from tqdm import tqdm
 from visitwise._ragged import arrays_of
 from visitwise.cohort import Cohort, Outcome, require_disjoint
 from visitwise.functional import Reduction
-from visitwise.losses import outcome_nll
+from visitwise.losses import outcome_competing_nll, outcome_horizon_nll, outcome_nll
 from visitwise.model import CompetingRisksRNN, HorizonRNN, SurvivalRNN
 from visitwise.visits import Schema, Visits
 
 Model = SurvivalRNN | CompetingRisksRNN | HorizonRNN
 OutcomeLoss = Callable[[Tensor, Outcome, Reduction], Tensor]
+
+LOSSES: dict[type, OutcomeLoss] = {
+    SurvivalRNN: outcome_nll,
+    CompetingRisksRNN: outcome_competing_nll,
+    HorizonRNN: outcome_horizon_nll,
+}
 
 
 @dataclass
@@ -79,10 +86,12 @@ def fit(
         progress: Whether to show a progress bar.
 
     Raises:
-        ValueError: A patient is in both cohorts, a setting is below 1, or the checkpoint belongs to a run with other
+        ValueError: A patient is in both cohorts, a setting is below 1, the loss is that of another kind of model, or
+            the checkpoint belongs to a run with other
             choices, other patients or other first weights.
     """
     require_disjoint(train, validation)
+    _check_loss(loss, model)
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
         if value < 1:
             raise ValueError(f"{name} is {value}; expected at least 1")
@@ -91,13 +100,14 @@ def fit(
     choices: dict[str, Any] = {
         "epochs": epochs, "batch_size": batch_size, "learning_rate": learning_rate, "weight_decay": weight_decay,
         "patience": patience, "window": window, "padded_visits": padded_visits, "seed": seed,
-        "loss": getattr(loss, "__name__", repr(loss)), "model": model.settings,
+        "loss": _name_of(loss), "model": model.settings,
     }  # fmt: skip
     if checkpoint is not None:
         choices["first weights"] = _digest(model.state_dict())
         for name, cohort in (("train", train), ("validation", validation)):
             choices[name] = _digest(arrays_of(cohort.visits) | arrays_of(cohort.outcome))
         run.resume(Path(checkpoint), choices)
+    optimizer.zero_grad()  # of whatever was computed with this model before
     n_batches = math.ceil(len(train) / batch_size)
     # One constant for the whole epoch. A mean over each batch would weigh a row by the company it happens to be in.
     rows_per_batch = train.outcome.n_rows / n_batches
@@ -168,12 +178,28 @@ def load_model(folder: str | os.PathLike[str]) -> Model:
         schema = Schema(**{kind: tuple(names) for kind, names in description["schema"].items()})
         kinds = {kind.__name__: kind for kind in get_args(Model)}
         model: Model = kinds[description.get("kind", SurvivalRNN.__name__)](schema, **description["settings"])
+        model.to(tensors.get("head.weight", model.head.weight).dtype)
         model.load_state_dict(tensors)
     except (KeyError, TypeError, ValueError, AttributeError, RuntimeError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"{folder} holds a model whose weights do not fit its description: {reason}") from error
     model.eval()
     return model
+
+
+def _check_loss(loss: OutcomeLoss, model: Model) -> None:
+    """Causes read as intervals, or the other way round, have the right shape and would train without a word."""
+    own = LOSSES.get(type(model))
+    if own is not None and loss in LOSSES.values() and loss is not own:
+        raise ValueError(f"loss is {_name_of(loss)} for a {type(model).__name__}; expected {_name_of(own)}")
+
+
+def _name_of(loss: Callable[..., object]) -> str:
+    """A name that is the same in the next process: no address, which the `repr` of a function has."""
+    if isinstance(loss, partial):
+        settings = [repr(value) for value in loss.args] + [f"{name}={value!r}" for name, value in loss.keywords.items()]
+        return f"{_name_of(loss.func)}({', '.join(settings)})"
+    return getattr(loss, "__name__", repr(loss))
 
 
 @dataclass

@@ -27,6 +27,10 @@ class Schema:
     """What the columns of `Visits` mean: names of the codes, the static features and the measurements.
 
     Code 0 is always the padding, which no visit records.
+
+    Examples:
+        >>> Schema.of(codes=["stroke", "pain"], measurements=["weight"]).codes
+        ('<padding>', 'stroke', 'pain')
     """
 
     codes: tuple[str, ...]
@@ -72,6 +76,11 @@ class Visits:
 
     Raises:
         ValueError: Anything above does not hold; names the patient.
+
+    Examples:
+        >>> visits = Visits.from_lists([[["flu", "fever"], []], [["fever"]]], day=[[0, 30], [0]])
+        >>> len(visits), visits.length.tolist(), visits.gap.tolist()
+        (2, [2, 1], [0.0, 30.0, 0.0])
     """
 
     codes: Int[Tensor, " code"]

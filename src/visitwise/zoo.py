@@ -165,12 +165,18 @@ def row_weighted_nll(
     *Proper*, if the weights are above 0 and known when the row begins. Weights that know how a row, or the record,
     ends are those of `event_weighted_nll` by another name.
 
+    Raises:
+        ValueError: A weight that counts is negative or not finite, or shapes disagree.
+
     Examples:
         >>> logits, early = torch.logit(torch.tensor([[0.1, 0.2, 0.3]])), torch.tensor([[2.0, 1.0, 0.5]])
         >>> row_weighted_nll(logits, torch.tensor([3]), torch.tensor([True]), early)  # 2 * 0.1054 + 0.2231 + 0.6020
         tensor(1.0359)
     """
     rows = _rows(hazard_logits, stop, observed, start)
+    fits = [size in (1, whole) for size, whole in zip(row_weight.shape, rows.logits.shape, strict=False)]
+    if row_weight.dim() != rows.logits.dim() or not all(fits):
+        raise ValueError(f"row_weight has shape {sizes(row_weight)}; expected {sizes(rows.logits)}, or 1 for an axis")
     weight = row_weight.expand(rows.logits.shape)
     wrong = rows.counted & ~((weight >= 0) & weight.isfinite())
     refuse(wrong, weight, "row_weight at index {where} is {value:g}; expected a finite number, 0 or more")
@@ -223,8 +229,9 @@ def gaussian_nll(
         raise ValueError(f"log_variance has shape {sizes(log_variance)}; expected {sizes(hazard_logits)}")
     check_finite(log_variance, rows.counted)
     spread = widen(log_variance).masked_fill(~rows.counted, 0.0)
-    squares = (rows.logits.sigmoid() - rows.event.float()) ** 2
-    return _sum_rows((squares * (-spread).exp() + spread + math.log(2 * math.pi)) / 2, rows, reduction)
+    # Square and variance meet as logarithms: 0 times infinity would be NaN.
+    missed = logsigmoid(torch.where(rows.event, -rows.logits, rows.logits))
+    return _sum_rows(((2 * missed - spread).exp() + spread + math.log(2 * math.pi)) / 2, rows, reduction)
 
 
 # ------------------------------------------------------------------------------------- penalties, to be added to one

@@ -60,7 +60,7 @@ def memory(cohorts: dict[int, Cohort]) -> dict[str, Any]:
         cells = [f"{flat:,.0f}", f"{box:,.0f}", f"{box / flat:.1f}", f"{whole:.1f}", f"{parts:.1f}"]
         rows.append([f"{size:,}", *cells])
         print("  ".join(rows[-1]), flush=True)
-    columns = ["Patients", "Flat, bytes a patient", "Box, bytes a patient", "Times", "Step, MB", "In parts, MB"]
+    columns = ["Patients", "Flat, bytes a patient", "Box, bytes a patient", "Box / flat", "Step, MB", "In parts, MB"]
     title = (
         f"Counted, not timed. About 15 visits of 6 codes a patient. Step: the most that one training step on {BATCH} "
         f"patients holds at once beyond inputs and weights, padded whole and in parts of at most {PARTS:,} cells."

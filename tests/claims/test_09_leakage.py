@@ -137,7 +137,7 @@ def test_an_lstm_in_both_directions_predicts_coin_flips(
 
 @claim(
     "H4",
-    "Shuffle the visits after `t`: if the prediction at `t` stays the same, the model is causal.",
+    "Shuffle the visits after `t`, and predict from the visits up to `t`: if nothing changes, the model is causal.",
     source="chapter 2",
     verdict="FALSE",
     shows="As written, the test cuts both records after `t` first, and a bidirectional model passes it for all "

@@ -94,7 +94,8 @@ def test_proportional_hazards_come_from_leaving_out_the_interaction(evidence: Ev
     "than {bound:.0e}; the survival loss of the same scores goes from {before:.2f} a patient to {after:.2f}, and falls "
     "to {with_level:.2f} only when they are given a level.",
     teaches="It is Cox's model that is trained without a baseline: it compares those at risk with each other. A hazard "
-    "says how probable the event is, so the discrete-time model has to learn the level, in its bias and from the time.",
+    "says how probable the event is, so the discrete-time model has to learn the level, in its bias and from the time. "
+    "(It does so in one step, where Cox's hazards take a second.)",
     chapter="10-comparisons#coxs-question",
 )
 def test_it_is_cox_regression_that_needs_no_baseline(evidence: Evidence) -> None:

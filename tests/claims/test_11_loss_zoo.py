@@ -99,7 +99,7 @@ def notes_focal(logits: Tensor, stop: Tensor, observed: Tensor) -> Tensor:
     "is counted ten times instead, for a hazard of {weighted:.3f}. A survived row that was given {easy} weighs "
     "{weight_easy:.4f}, one that was given {hard} weighs {weight_hard:.2f}.",
     teaches="The focal loss is not proper: its best answer is not the truth. The comment on its weights in the notes "
-    "has the easy row weigh more than the hard one; their code has it the other way round. The order of the patients "
+    "has the easy row weigh more than the hard one; their code has it the other way round. The order of the rows "
     "stays, the risks do not.",
     chapter="11-loss-zoo#the-zoo",
 )
@@ -143,8 +143,8 @@ def test_the_focal_loss_of_the_notes_bends_hazards_to_the_middle(evidence: Evide
     verdict="FALSE",
     shows="With an event in {rate:.2%} of the rows, the likelihood finds the intercept {intercept:.2f} and the slope "
     "{slope:.2f}, where the truth is {true_intercept} and {true_slope}. The mean hazard is {mean:.2%}.",
-    teaches="Low hazards are right where events are rare. Few events make estimates uncertain, and more events are the "
-    "only cure.",
+    teaches="Low hazards are right where events are rare. Few events make estimates uncertain; to count them more "
+    "often adds none.",
     chapter="11-loss-zoo#what-can-be-taken-back",
 )
 def test_the_likelihood_of_rare_events_finds_the_low_hazards_that_are_true(evidence: Evidence) -> None:
@@ -279,8 +279,8 @@ def test_ranking_sums_of_hazards_pushes_the_longest_records_down(evidence: Evide
     verdict="FALSE",
     shows="Three tasks with losses of {losses} settle at weights of {weights}: one over the loss. Measured in a unit "
     "ten times as small, the same squared error has {unit:.0f} times the loss and a {unit:.0f}th of the weight.",
-    teaches="The weight measures the scale of a loss, and so the unit that it is in. Nothing becomes more reliable by "
-    "being measured in grams.",
+    teaches="The weight measures the scale of a loss, and so the unit that it is in. Among squared errors in one unit "
+    "that is the noise, and the reading holds; but nothing becomes more reliable by being measured in grams.",
     chapter="11-loss-zoo#more-tasks",
 )
 def test_a_learned_weight_settles_at_one_over_the_loss(evidence: Evidence) -> None:
@@ -323,7 +323,7 @@ def notes_contrastive(states: Tensor, observed: Tensor, temperature: float = 0.5
 
 @claim(
     "F15",
-    "A contrastive loss improves the states of the network: patients with the event belong together, censored patients "
+    "Contrast states by the outcome: patients with the event belong together, and censored patients, being without it, "
     "apart from them.",
     source="custom losses",
     verdict="FALSE",
