@@ -79,6 +79,20 @@ def test_without_censoring_the_wrong_brier_scores_are_right_but_for_who_reaches_
         assert float(mistake.formula(*inputs)) == pytest.approx(float(truth))
 
 
+def test_the_wrong_brier_scores_know_who_was_lost_at_the_end_of_the_horizon_as_a_survivor():
+    """An event in the first row, one lost after the third, one lost after the first: the horizon is three rows."""
+    survival, weight = torch.tensor([0.4, 0.8, 0.7]).double(), torch.tensor([1.0, 2.0, 9.0]).double()
+    inputs = survival, torch.tensor([1, 3, 1]), torch.tensor([True, False, False]), weight, torch.tensor(3)
+    expected = {
+        "lost_counted_as_events": (0.4**2 + 0.8**2 + 0.7**2) / 3,
+        "lost_left_out": (0.4**2 + 0.2**2) / 2,
+        "lost_counted_as_survivors": (0.4**2 + 0.2**2 + 0.3**2) / 3,
+        "divided_by_the_known": (0.4**2 + 2 * 0.2**2) / 2,
+    }
+    found = {name: float(mistake.formula(*inputs)) for name, mistake in evaluation.BRIER.items()}
+    assert found == pytest.approx(expected)
+
+
 def test_sentences_begin_small_and_carry_no_full_stop():
     for table in INPUTS:
         for mistake in getattr(evaluation, table).values():

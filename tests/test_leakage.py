@@ -177,6 +177,14 @@ def test_infinite_logits_and_several_causes_are_compared_too() -> None:
     assert len([found for found in check_no_leak(cohort, causes, **QUIET).findings if found.kind == "future"]) == 2
 
 
+def test_a_sure_hazard_that_is_no_longer_sure_without_the_rest_of_the_record_has_moved() -> None:
+    def sure_unless_last(visits: Visits) -> Tensor:
+        return visits.pad(torch.where(visits.index < visits.length[visits.patient] - 1, torch.inf, 0.0))
+
+    found = check_no_leak(random_cohort(20, seed=2), sure_unless_last, **QUIET).findings
+    assert [(leak.kind, leak.name, leak.value) for leak in found] == [("future", "cut off", 0.5)]
+
+
 def test_answers_of_another_shape_are_refused() -> None:
     with pytest.raises(ValueError, match=r"answers with the shape \[\d+\]; expected \[\d+, \d+\]"):
         check_no_leak(random_cohort(9, seed=0), lambda visits: visits.day, **QUIET)

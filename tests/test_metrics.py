@@ -614,8 +614,15 @@ def test_censored_patients_are_spread_below_the_level_they_reached() -> None:
     share = metrics.d_calibration(torch.tensor([[0.5, 0.2]]), outcome, bins=5).table["share"]
     assert share.tolist() == pytest.approx([0.5, 0.5, 0, 0, 0], abs=1e-6)
     half = Outcome.of(torch.tensor([1]), torch.tensor([False]), censored_exposure=torch.tensor([0.5]))
-    share = metrics.d_calibration(torch.tensor([[0.75]]), half, bins=2).table["share"]
-    assert share.tolist() == pytest.approx([1, 0])  # sqrt(0.25): half the interval was followed
+    share = metrics.d_calibration(torch.tensor([[0.75]]), half, bins=4).table["share"]
+    assert share.tolist() == pytest.approx([0.5, 0.5, 0, 0])  # sqrt(0.25): half the interval was followed
+
+
+def test_the_p_value_of_two_bins_is_that_of_a_sum_over_its_own_spread() -> None:
+    """Shares in the lower bin of 0, 1/4 and 1: away from even by -1/2, -1/4 and 1/2; one degree of freedom."""
+    outcome = Outcome.of(torch.tensor([1, 2, 2]), torch.tensor([True, True, False]))
+    result = metrics.d_calibration(torch.tensor([[0.5, 0.5], [0.2, 0.5], [0.2, 0.5]]), outcome, bins=2)
+    assert result.p_value == pytest.approx(chi2.sf(0.25**2 / (0.5**2 + 0.25**2 + 0.5**2), 1), rel=1e-5)
 
 
 @pytest.mark.parametrize(("hazard", "expected"), [(0.0, [0, 1]), (1.0, [0.5, 0.5])])
