@@ -82,13 +82,9 @@ export function markup(tree) {
 
 const SVG = "http://www.w3.org/2000/svg";
 const drawn = new WeakMap();
-const whole = new WeakMap();
 
-/** @param {Record<string, any> | undefined} attributes @returns {string | undefined} */
-const handleName = (attributes) => attributes?.["data-handle"] ?? attributes?.["data-name"];
-
-/** Which handle an element is, or part of one that has a name, if any. @param {any} node */
-const named = (node) => handleName(drawn.get(node));
+/** Which handle a tree is, or part of one that has a name, if any. @param {any} tree @returns {string | undefined} */
+const handleName = (tree) => tree?.attributes?.["data-handle"] ?? tree?.attributes?.["data-name"];
 
 /**
  * Make the children of an element what the trees say, touching only what differs. A handle keeps its element while
@@ -96,30 +92,38 @@ const named = (node) => handleName(drawn.get(node));
  * @param {any} parent @param {Tree[]} trees
  */
 export function patch(parent, trees) {
-  trees.forEach((tree, place) => {
-    let node = parent.childNodes[place];
-    if (typeof tree !== "object") {
-      if (node?.nodeType !== 3) node = put(parent, node, document.createTextNode(""));
-      if (node.data !== String(tree)) node.data = String(tree);
-      return;
+  let node = parent.firstChild;
+  const drop = () => {
+    const next = node.nextSibling;
+    node.remove();
+    node = next;
+  };
+  for (const tree of trees) {
+    const name = handleName(tree);
+    let held = name && node;
+    while (held && handleName(drawn.get(held)) !== name) held = held.nextSibling;
+    while (held && node !== held) drop();
+    const old = drawn.get(node);
+    if (old !== tree) {
+      // Else nothing in it can have changed.
+      if (typeof tree !== "object") {
+        if (node?.nodeType !== 3) node = put(parent, node, document.createTextNode(""));
+        node.data = tree;
+      } else {
+        const same = old?.tag === tree.tag && handleName(old) === name;
+        if (!same) {
+          const inside = tree.tag === "svg" || (parent.namespaceURI === SVG && parent.localName !== "foreignObject");
+          const fresh = inside ? document.createElementNS(SVG, tree.tag) : document.createElement(tree.tag);
+          node = handleName(old) ? parent.insertBefore(fresh, node) : put(parent, node, fresh);
+        }
+        dress(node, same ? old.attributes : {}, tree.attributes);
+        patch(node, tree.children);
+      }
+      drawn.set(node, tree);
     }
-    const name = handleName(tree.attributes);
-    const held = name && name !== named(node) && [...parent.childNodes].slice(place).find((one) => named(one) === name);
-    while (held && node !== held) {
-      node.remove();
-      node = parent.childNodes[place];
-    }
-    if (node?.localName !== tree.tag || name !== named(node)) {
-      const inside = tree.tag === "svg" || (parent.namespaceURI === SVG && parent.localName !== "foreignObject");
-      const fresh = inside ? document.createElementNS(SVG, tree.tag) : document.createElement(tree.tag);
-      node = named(node) ? parent.insertBefore(fresh, node) : put(parent, node, fresh);
-    }
-    if (whole.get(node) === tree) return; // the very tree that is drawn: nothing in it can have changed
-    whole.set(node, tree);
-    dress(node, tree.attributes);
-    patch(node, tree.children);
-  });
-  while (parent.childNodes.length > trees.length) parent.lastChild.remove();
+    node = node.nextSibling;
+  }
+  while (node) drop();
 }
 
 /** @param {any} parent @param {any} old @param {any} node */
@@ -129,23 +133,23 @@ function put(parent, old, node) {
   return node;
 }
 
-/** @param {any} node @param {Record<string, any>} attributes */
-function dress(node, attributes) {
-  const before = drawn.get(node) ?? {};
-  for (const name of Object.keys(before)) {
-    if (typeof before[name] === "function") node[name] = attributes[name] ?? null;
-    else if (!(name in attributes)) node.removeAttribute(name);
+/** @param {any} node @param {Record<string, any>} before @param {Record<string, any>} after */
+function dress(node, before, after) {
+  for (const name in before) {
+    if (name in after) continue;
+    if (typeof before[name] === "function") node[name] = null;
+    else node.removeAttribute(name);
   }
-  for (const [name, value] of Object.entries(attributes)) {
-    if (typeof value === "function") node[name] = value;
+  for (const name in after) {
+    const value = after[name];
+    if (typeof (value ?? before[name]) === "function") node[name] = value;
     else if (name === "checked" || (name === "value" && node.localName !== "option")) {
       if (node[name] !== (name === "value" ? String(value) : value)) node[name] = value;
     } else if (before[name] !== value || (name === "tabindex" && node.tabIndex !== value)) {
       if (value === undefined || value === null || value === false) node.removeAttribute(name);
-      else node.setAttribute(name, value === true ? "" : String(value));
+      else node.setAttribute(name, value === true ? "" : value);
     }
   }
-  drawn.set(node, attributes);
 }
 
 /** @param {number} value @param {number} low @param {number} high */

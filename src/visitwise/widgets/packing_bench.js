@@ -1,6 +1,6 @@
-// Figure 7: four patients padded and packed, and how far apart an LSTM's states are.
+// Figure 7: four patients padded and packed; how far apart are the states?
 
-import { canvas, choice, h, host, rect, toggle } from "./kit.js";
+import { canvas, choice, h, host, toggle } from "./kit.js";
 import { sum } from "./functional.js";
 import { lstm } from "./lstm.js";
 
@@ -9,25 +9,22 @@ const ROUNDING = 1e-12;
 
 const upTo = (/** @type {number} */ n) => Array.from({ length: n }, (_, k) => k);
 
-/** The order that sorts; equal numbers keep theirs. @param {number[]} numbers */
+/** @param {number[]} numbers */
 export const argsort = (numbers) => upTo(numbers.length).sort((a, b) => numbers[a] - numbers[b]);
 
 /** @param {number[]} lengths */
 export const longestFirst = (lengths) => argsort(lengths.map((n) => -n));
 
-/** How many patients are still there at each visit. @param {number[]} lengths */
+/** @param {number[]} lengths */
 export const batchSizes = (lengths) => upTo(Math.max(...lengths)).map((k) => lengths.filter((n) => k < n).length);
 
-/** Patient and visit of each row of `data`: all first visits, then all second visits. @param {number[]} lengths */
+/** Patient and visit of each row of `data`. @param {number[]} lengths */
 export const packedRows = (lengths) => {
   const order = longestFirst(lengths);
   return batchSizes(lengths).flatMap((size, k) => order.slice(0, size).map((patient) => [patient, k]));
 };
 
-/**
- * torch's LSTM on one record.
- * @param {import("./lstm.js").Weights} weights @param {number[][]} record @param {boolean} bidirectional
- */
+/** @param {import("./lstm.js").Weights} weights @param {number[][]} record @param {boolean} bidirectional */
 export function run(weights, record, bidirectional) {
   const forward = lstm(weights, record);
   const backward = bidirectional ? lstm(weights, [...record].reverse(), "l0_reverse").reverse() : [];
@@ -42,7 +39,6 @@ export function run(weights, record, bidirectional) {
 const apart = (one, other) => Math.max(...one.map((number, k) => Math.abs(number - other[k])));
 
 /**
- * How far apart a record's states are.
  * @param {import("./lstm.js").Weights} weights @param {number[][]} record @param {number} columns @param {number} pad
  * @param {boolean} bidirectional
  */
@@ -57,8 +53,9 @@ export function difference(weights, record, columns, pad, bidirectional) {
 }
 
 /** @typedef {{ lengths: number[], step: number, bidirectional: boolean, pad: number }} Bench */
+/** @typedef {ReturnType<typeof out>} Shown */
 
-/** Every number on show. @param {Bench} state @param {any} given */
+/** @param {Bench} state @param {any} given */
 export function out({ lengths, step, bidirectional, pad }, { visits, weights }) {
   const columns = Math.max(...lengths);
   const sorted = longestFirst(lengths);
@@ -100,18 +97,26 @@ const BOTTOM = TOP + 4 * ROW;
 /** @param {string} kind @param {number} x @param {number} y @param {string | number} text @param {string} [term] */
 const write = (kind, x, y, text, term) => h("text", { class: kind, x, y, "data-term": term }, text);
 
-/**
- * Boxes in a line, and what is written in them.
- * @param {number} x @param {number} y @param {number} wide @param {number} high @param {number} down
- * @param {any[]} row
- */
-const boxes = (x, y, wide, high, down, row) =>
-  row.map(({ kind, opacity, text = null }, k) => [
-    h("rect", { class: kind, x: x + k * wide + 1, y, width: wide - 2, height: high, "fill-opacity": opacity }),
-    text !== null && write("small middle", x + (k + 0.5) * wide, y + down, text),
-  ]);
+/** A path for each kind. @param {any[][]} cells @param {number} wide @param {number} high */
+const boxes = (cells, wide, high) =>
+  h(
+    "g",
+    null,
+    [...new Set(cells.map(([kind]) => kind))].map((kind) => {
+      const alike = cells.filter((cell) => cell[0] === kind);
+      return h("path", {
+        class: kind > 0 ? "wrong" : kind,
+        "fill-opacity": kind > 0 ? 0.1 + 0.2 * kind : null,
+        d: alike.map(([, x, y]) => `M${x + 1} ${y}h${wide - 2}v${high}h${2 - wide}z`).join(""),
+      });
+    }),
+  );
 
-/** @param {Bench} state @param {ReturnType<typeof out>} numbers @param {import("./kit.js").Ui} ui */
+/** @param {any[][]} cells @param {number} wide */
+const inside = (cells, wide) =>
+  cells.map(([, x, y, text]) => text >= 0 && write("small middle", x + wide / 2, y + 16, text));
+
+/** @param {Bench} state @param {Shown} numbers @param {import("./kit.js").Ui} ui */
 function picture({ lengths, step, bidirectional, pad }, numbers, ui) {
   const { width, narrow } = ui;
   const { columns, row_of, unsorted_indices, sorted_indices } = numbers;
@@ -124,21 +129,21 @@ function picture({ lengths, step, bidirectional, pad }, numbers, ui) {
   const high = narrow ? 628 : 584;
   const half = bidirectional ? "forward " : ""; // the backward h_n is read at the first visit
 
-  /**
-   * A patient's cells, each with its row of `data`; h_n is read from the last.
-   * @param {number} patient @param {number} count @param {number} x @param {number} y @param {boolean} [wrong]
-   */
-  const cells = (patient, count, x, y, wrong) => {
-    const row = upTo(count).map((k) => {
-      if (k >= lengths[patient]) return { kind: "padding" };
-      return k < step ? { kind: "visit", text: row_of[patient][k] } : { kind: "visit waiting" };
+  /** @param {number} patient @param {number} count @param {number} x @param {number} y */
+  const cells = (patient, count, x, y) =>
+    upTo(count).map((k) => {
+      const row = row_of[patient].slice(0, step)[k];
+      return [row >= 0 ? "visit" : k < lengths[patient] ? "visit waiting" : "padding", x + k * cell, y + 3, row];
     });
-    const last = x + (count - 0.5) * cell;
+  /** @param {any[][]} row @param {boolean} [wrong] */
+  const marked = (row, wrong) => {
+    const [, x, y] = row[row.length - 1];
     return [
-      boxes(x, y + 3, cell, ROW - 6, 15, row),
-      wrong ? write("wrong middle", last, y + 36, "✗") : write("middle", last, y + 36, "●", "h_n"),
+      wrong ? write("wrong middle", x + cell / 2, y + 33, "✗") : write("middle", x + cell / 2, y + 33, "●", "h_n"),
+      inside(row, cell),
     ];
   };
+  const all = lengths.map((_, patient) => cells(patient, columns, box, TOP + patient * ROW));
   const padded = lengths.map((n, patient) => {
     const y = TOP + patient * ROW;
     const end = box + n * cell;
@@ -146,7 +151,13 @@ function picture({ lengths, step, bidirectional, pad }, numbers, ui) {
       "g",
       null,
       write("name", 0, y + 27, NAMES[patient]),
-      cells(patient, columns, box, y, numbers.h_n_differs[patient]),
+      h("path", {
+        class: "axis",
+        d: `M${from + 12} ${y + 22}L${to - 12} ${TOP + unsorted_indices[patient] * ROW + 22}`,
+      }),
+      write("", from, y + 27, unsorted_indices[patient], "unsorted_indices"),
+      write("end", to, y + 27, sorted_indices[patient], "sorted_indices"),
+      marked(all[patient], numbers.h_n_differs[patient]),
       ui.handle(
         {
           label: `${NAMES[patient]}'s visits`,
@@ -160,26 +171,22 @@ function picture({ lengths, step, bidirectional, pad }, numbers, ui) {
           x: end,
           y: y + 22,
           at: (x) => (x - box) / cell,
-          set: (value) => ui.set({ lengths: lengths.map((old, k) => (k === patient ? value : old)) }),
+          set: (value) => ui.set({ lengths: lengths.with(patient, value) }),
         },
         h("rect", { class: "knob", x: end - 3.5, y: y + 21, width: 7, height: 22, rx: 3.5 }),
       ),
-      h("path", {
-        class: "axis",
-        d: `M${from + 12} ${y + 22}L${to - 12} ${TOP + unsorted_indices[patient] * ROW + 22}`,
-      }),
-      write("", from, y + 27, unsorted_indices[patient], "unsorted_indices"),
-      write("end", to, y + 27, sorted_indices[patient], "sorted_indices"),
     );
   });
-  const packed = lengths.map((n, patient) =>
-    h(
+  const packed = lengths.map((n, patient) => {
+    const row = cells(patient, n, 0, 0);
+    return h(
       "g",
       { class: "moves", style: `transform: translate(${bench}px, ${TOP + unsorted_indices[patient] * ROW}px)` },
       write("name end", -4, 27, NAMES[patient]),
-      cells(patient, n, 0, 0),
-    ),
-  );
+      boxes(row, cell, ROW - 6),
+      marked(row),
+    );
+  });
   const sizes = numbers.batch_sizes.map((size, k) =>
     write("name middle", bench + (k + 0.5) * cell, BOTTOM + 16, size, "batch_sizes"),
   );
@@ -192,6 +199,7 @@ function picture({ lengths, step, bidirectional, pad }, numbers, ui) {
     write("name", bench, 12, "packed"),
     write("quiet", bench, 30, `${numbers.rows} rows`),
     write("quiet", bench, 48, half + "h_n at ●"),
+    boxes(all.flat(), cell, ROW - 6),
     padded,
     packed,
     write("small end", from + 8, TOP - 8, "unsorted_indices", "unsorted_indices"),
@@ -223,59 +231,56 @@ function picture({ lengths, step, bidirectional, pad }, numbers, ui) {
 
 /**
  * `data` so far, a gap before each batch.
- * @param {number} y @param {ReturnType<typeof out>} numbers @param {number} many in a line @param {number} width
+ * @param {number} y @param {Shown} numbers @param {number} many in a line @param {number} width
  */
 function strip(y, { data, rows, rows_so_far }, many, width) {
   const wide = width / many;
+  let path = "";
+  const words = data.slice(0, rows_so_far).map(([patient, visit], row) => {
+    const gap = row && data[row - 1][1] === visit ? 0.5 : 4;
+    const x = (row % many) * wide + gap;
+    const top = y + 10 + 44 * Math.floor(row / many);
+    const middle = ((row % many) + 0.5) * wide + 1;
+    path += `M${x} ${top}h${wide - gap}v22h${gap - wide}z`;
+    return [
+      write("small middle", middle, top + 16, NAMES[patient][0] + visit),
+      write("quiet small middle", middle, top + 36, row),
+    ];
+  });
   return h(
     "g",
     null,
     write("name", 0, y, `data, ${rows_so_far} of ${rows} rows: patient and visit`),
-    data.slice(0, rows_so_far).map(([patient, visit], row) => {
-      const gap = row && data[row - 1][1] === visit ? 0.5 : 4;
-      const x = (row % many) * wide + gap;
-      const top = y + 10 + 44 * Math.floor(row / many);
-      const middle = x + (wide - gap) / 2;
-      return [
-        rect(x, top, wide - gap, 22, "visit"),
-        write("small middle", middle, top + 16, NAMES[patient][0] + visit),
-        write("quiet small middle", middle, top + 36, row),
-      ];
-    }),
+    h("path", { class: "visit", d: path }),
+    words,
   );
 }
 
-/** @param {number} y @param {ReturnType<typeof out>} numbers @param {number} width */
+/** @param {number} y @param {Shown} numbers @param {number} width */
 function heat(y, numbers, width) {
   const wide = (width - 30) / 7;
   const visits = upTo(numbers.columns);
-  const cell = (/** @type {number | undefined} */ size) =>
-    size === undefined
-      ? { kind: "padding" }
-      : size > ROUNDING
-        ? { kind: "wrong", text: shown(size), opacity: 0.1 + 0.2 * size }
-        : { kind: "visit", text: 0 };
+  /** @type {any[][][]} */
+  const rows = NAMES.map((_, patient) =>
+    [6, ...visits].map((k) => {
+      const size = k < 6 ? numbers.apart[patient][k] : numbers.h_n_apart[patient];
+      const place = [30 + k * wide, y + 28 + 25 * patient];
+      return size === undefined ? ["padding", ...place] : [size > ROUNDING ? size : "visit", ...place, shown(size)];
+    }),
+  );
   const verdict = (/** @type {number} */ below, /** @type {string} */ what, /** @type {boolean[]} */ differ) =>
     who(differ)
       ? write("wrong name", 0, y + below, `✗ wrong: ${what} of ${who(differ)}`)
       : write("name", 0, y + below, `✓ ${what}: no difference but rounding`);
-  const lines = NAMES.map((name, patient) => {
-    const top = y + 28 + 25 * patient;
-    const states = visits.map((k) => cell(numbers.apart[patient][k]));
-    return h(
-      "g",
-      null,
-      write("name", 0, top + 16, name),
-      boxes(30 + 6 * wide, top, wide, 22, 16, [cell(numbers.h_n_apart[patient])]),
-      boxes(30, top, wide, 22, 16, states),
-    );
-  });
   return h(
     "g",
     null,
     write("name", 0, y, "largest difference, padded − packed"),
     write("middle", 30 + 6.5 * wide, y + 20, "h_n", "h_n"),
-    lines,
+    boxes(rows.flat(), wide, 22),
+    rows.map((row, patient) =>
+      h("g", null, write("name", 0, y + 44 + 25 * patient, NAMES[patient]), inside(row, wide)),
+    ),
     verdict(150, "states", numbers.states_differ),
     verdict(170, "h_n", numbers.h_n_differs),
     visits.map((k) => write("quiet middle", 30 + (k + 0.5) * wide, y + 20, `t = ${k}`)),
@@ -374,7 +379,7 @@ export const figure = {
   style: `
 .visit { fill: var(--vw-panel, #f6f7f9); stroke: var(--vw-muted, #5b6470); }
 .waiting { fill: none; }
-rect.wrong { stroke: var(--vw-wrong, #b3122e); }
+.wrong[fill-opacity] { stroke: var(--vw-wrong, #b3122e); }
 .small { font-size: 12px; }
 `,
 };

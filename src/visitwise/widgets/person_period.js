@@ -10,14 +10,13 @@ import { hazardNll, sum } from "./functional.js";
 /** @typedef {(state: Pour, numbers: Shown, ui: import("./kit.js").Ui, given: Given) => any} View */
 /** @typedef {(state: Pour, numbers: Shown, given: Given) => any} Words */
 
-const VISITS = 4; // of the longest line
-const ALL = 12; // rows there can be
+const VISITS = 4;
+const ALL = 12;
 
-/** What a coin with this hazard costs when it falls on `y`. @param {number} hazard @param {number} y */
+/** @param {number} hazard @param {number} y */
 export const binaryCrossEntropy = (hazard, y) => -(y * Math.log(hazard) + (1 - y) * Math.log1p(-hazard));
 
-/** One row for each interval of each patient, and for the cells after the end if `after` keeps them.
- * @param {Pick<Pour, "stops" | "observed" | "after">} state */
+/** @param {Pick<Pour, "stops" | "observed" | "after">} state */
 export const personPeriod = ({ stops, observed, after }) =>
   stops.flatMap((stop, patient) =>
     Array.from({ length: after ? VISITS : stop }, (_, visit) => ({
@@ -28,7 +27,7 @@ export const personPeriod = ({ stops, observed, after }) =>
     })),
   );
 
-/** Every number on show. @param {Pour} state @param {Given} given */
+/** @param {Pour} state @param {Given} given */
 export function out(state, { hazards }) {
   const { stops, observed, mean } = state;
   const rows = personPeriod(state).map((row) => {
@@ -68,6 +67,16 @@ const rowsOf = (/** @type {number} */ n) => n + (n === 1 ? " row" : " rows");
 
 const kindOf = (/** @type {Row} */ { at_risk, event }) => (at_risk ? (event ? "hazard" : "survived") : "wrong");
 
+/** Where a word is missing, the next ones keep their elements. @param {any[][]} marks */
+const sorted = (marks) =>
+  [0, 1].map((part) =>
+    h(
+      "g",
+      null,
+      marks.map((mark) => mark[part]),
+    ),
+  );
+
 /** @type {View} */
 const picture = (state, numbers, ui, { patients, hazards }) => {
   const { stops, observed, chosen } = state;
@@ -89,22 +98,24 @@ const picture = (state, numbers, ui, { patients, hazards }) => {
     const y = lineAt(i);
     return [
       text(0, y - 8, [h("tspan", { class: "name" }, name), ": ", ending]),
-      hazards[i].map((hazard, k) => {
-        const at = place(i, k);
-        const kind = at < 0 ? "padding" : kindOf(rows[at]);
-        return [
-          rect(
-            k * cell,
-            y,
-            cell - 3,
-            28,
-            at === chosen ? `${kind} ring` : kind,
-            at < 0 ? null : at === chosen ? "row" : "rows",
-          ),
-          at >= 0 &&
-            text(middle(k), y + 19, kind === "wrong" ? "✗" : fixed(hazard, 2).slice(narrow ? 1 : 0), "on middle"),
-        ];
-      }),
+      sorted(
+        hazards[i].map((hazard, k) => {
+          const at = place(i, k);
+          const kind = at < 0 ? "padding" : kindOf(rows[at]);
+          return [
+            rect(
+              k * cell,
+              y,
+              cell - 3,
+              28,
+              at === chosen ? `${kind} ring` : kind,
+              at < 0 ? null : at === chosen ? "row" : "rows",
+            ),
+            at >= 0 &&
+              text(middle(k), y + 19, kind === "wrong" ? "✗" : fixed(hazard, 2).slice(narrow ? 1 : 0), "on middle"),
+          ];
+        }),
+      ),
       ui.handle(
         {
           label: `end of ${name}'s line`,
@@ -226,18 +237,20 @@ const stacks = (
   ];
 };
 
-/** @param {number} y @param {number} total @param {string} words @param {{ size: number, label: string, kind: string, term: string }[]} pieces */
+/** @param {number} y @param {number} total @param {string} words @param {any[]} pieces */
 function bar(y, total, words, pieces) {
   let x = 0;
   return [
     text(x, y - 8, [h("tspan", { class: "name", "font-size": 17 }, fixed(total, 6)), words]),
-    pieces.map(({ size, label, kind, term }) => {
-      x += size;
-      return [
-        rect(x - size, y, Math.max(size - 2, 1), 30, kind, term),
-        size > 7.5 * label.length + 4 && text(x - size / 2 - 1, y + 20, label, "on middle"),
-      ];
-    }),
+    sorted(
+      pieces.map(({ size, label, kind, term }) => {
+        x += size;
+        return [
+          rect(x - size, y, Math.max(size - 2, 1), 30, kind, term),
+          size > 7.5 * label.length + 4 && text(x - size / 2 - 1, y + 20, label, "on middle"),
+        ];
+      }),
+    ),
   ];
 }
 

@@ -1,13 +1,13 @@
 // Figure 2: one record with two endings, three rules for its last row, and the hazard that each rule learns.
 
-import { canvas, censoredMark, choice, eventMark, h, host, levels, range, rect, rounded, text } from "./kit.js";
+import { canvas, censoredMark, choice, eventMark, h, host, levels, range, rect, rounded, stamp, text } from "./kit.js";
 import { eventNll, sum, survivedNll } from "./functional.js";
 
 /** @typedef {"likelihood" | "drop" | "twice"} Rule how the last row counts */
 /** @typedef {{ hazards: number[], ending: string, convention: Rule, truth: number, dropout: number }} Endings */
 /** @typedef {{ patients: number, events: number[][], rows: number[][] }} Cohorts by dropout, then by true hazard */
 
-/** What each row adds. @param {Rule} rule @param {number[]} hazard @param {boolean} observed */
+/** @param {Rule} rule @param {number[]} hazard @param {boolean} observed */
 export function rowNll(rule, hazard, observed) {
   const last = hazard[hazard.length - 1];
   const censored = rule === "drop" ? 0 : survivedNll(last);
@@ -15,14 +15,14 @@ export function rowNll(rule, hazard, observed) {
   return [...hazard.slice(0, -1).map(survivedNll), observed ? event : censored];
 }
 
-/** How many rows a rule believes there are. @param {number} patients @param {number} events @param {number} rows */
+/** @param {number} patients @param {number} events @param {number} rows */
 export const rowsCounted = (patients, events, rows) => ({
   likelihood: rows,
   drop: rows - (patients - events),
   twice: rows + events,
 });
 
-/** Every number on show. @param {Endings} state @param {Cohorts} given */
+/** @param {Endings} state @param {Cohorts} given */
 export function out({ hazards, ending, convention, truth, dropout }, given) {
   const each = (/** @type {(rule: Rule) => any} */ make) => Object.fromEntries(ALL.map((rule) => [rule, make(rule)]));
   const events = given.events[Math.round(10 * dropout)];
@@ -66,6 +66,7 @@ const RULES = {
 };
 const ALL = /** @type {Rule[]} */ (Object.keys(RULES));
 const TICKS = [0.05, 0.1, 0.2, 0.5, 1];
+const ROWS = [272, 334, 396];
 const LONGER = [0.1, 0.2, 0.3, 0.2, 0.2, 0.2]; // of a record made longer
 
 const fixed = (/** @type {number} */ number, digits = 3) => number.toFixed(digits);
@@ -74,7 +75,7 @@ const percent = (/** @type {number} */ share) => `${Math.round(100 * share)}%`;
 const off = (/** @type {number} */ share) =>
   Math.abs(share) < 0.01 ? "less than 1% off" : `${percent(Math.abs(share))} too ${share > 0 ? "high" : "low"}`;
 
-/** One record, and the factors that each rule counts. @param {Endings} state @param {any} numbers @param {import("./kit.js").Ui} ui @param {number} width */
+/** @param {Endings} state @param {any} numbers @param {import("./kit.js").Ui} ui @param {number} width */
 function recordOf({ hazards, ending, convention }, numbers, ui, width) {
   const last = hazards.length - 1;
   const event = ending === "event";
@@ -83,15 +84,26 @@ function recordOf({ hazards, ending, convention }, numbers, ui, width) {
   const up = (/** @type {number} */ p) => 150 - 116 * p;
   const end = edge(last + (event ? 0.5 : 1)) - (event ? 0 : 8);
   const term = (/** @type {number} */ k) => (k < last ? "survived" : ending);
-  const cell = (/** @type {number} */ k, /** @type {number} */ y, /** @type {string} */ kind) => [
-    rect(edge(k) + 1, y, column - 2, 26, kind),
-    text(
-      edge(k + 0.5),
-      y + 18,
-      fixed(kind === "hazard" ? hazards[k] : 1 - hazards[k], 2),
-      `middle ${kind === "padding" ? "quiet" : "on"}`,
-    ),
-  ];
+  const wrong = event ? 2 : 1;
+  /** @param {number[]} intervals @param {number[]} heights @param {string} kind */
+  const cells = (intervals, heights, kind) => {
+    const places = intervals.flatMap((k) => heights.map((y) => [k, y]));
+    return [
+      stamp(
+        places.map(([k, y]) => [edge(k) + 1, y]),
+        `h${column - 2}v26h${2 - column}z`,
+        kind,
+      ),
+      places.map(([k, y]) =>
+        text(
+          edge(k + 0.5),
+          y + 18,
+          fixed(kind === "hazard" ? hazards[k] : 1 - hazards[k], 2),
+          `middle ${kind === "padding" ? "quiet" : "on"}`,
+        ),
+      ),
+    ];
+  };
   return [
     text(0, 12, "hazard h of one patient", "hazard name"),
     levels([0, 0.5, 1], 28, width - 14, up),
@@ -147,41 +159,33 @@ function recordOf({ hazards, ending, convention }, numbers, ui, width) {
     ),
     text(8, 238, "probability of each row", "quiet"),
     text(width - 8, 238, "− log of the product", "quiet end"),
-    ALL.map((rule, row) => {
-      const y = 246 + 62 * row;
-      const wrong = numbers.losses[rule] !== numbers.losses.likelihood;
-      const dropped = wrong && !event;
-      return [
-        rule === convention &&
-          h("rect", { class: "chosen", x: 1, y, width: width - 2, height: wrong && event ? 88 : 58, rx: 4 }),
-        text(8, y + 18, RULES[rule].short, "name"),
-        text(
-          width - 8,
-          y + 18,
-          [wrong && "✗ wrong ", fixed(numbers.losses[rule], 6)],
-          wrong ? "end wrong name" : "end",
-        ),
-        hazards.map((_, k) =>
-          h(
-            "g",
-            { "data-term": term(k) },
-            cell(k, y + 26, k < last ? "survived" : event ? "hazard" : dropped ? "padding" : "survived"),
-          ),
-        ),
-        dropped &&
-          h("path", { class: "crossed", d: `M${edge(last) + 4} ${y + 29}l${column - 8} 20m0-20l${8 - column} 20` }),
-        wrong &&
-          event && [
-            cell(last, y + 55, "wrong"),
-            text(
-              last < 4 ? edge(last + 1) + 5 : edge(last) - 5,
-              y + 73,
-              "✗ survived, too",
-              last < 4 ? "wrong" : "wrong end",
-            ),
-          ],
-      ];
+    h("rect", {
+      class: "chosen",
+      x: 1,
+      y: ROWS[ALL.indexOf(convention)] - 26,
+      width: width - 2,
+      height: event && convention === "twice" ? 88 : 58,
+      rx: 4,
     }),
+    ALL.map((rule, row) => [
+      text(8, ROWS[row] - 8, RULES[rule].short, "name"),
+      text(
+        width - 8,
+        ROWS[row] - 8,
+        (row === wrong ? "✗ wrong " : "") + fixed(numbers.losses[rule], 6),
+        row === wrong ? "end wrong name" : "end",
+      ),
+    ]),
+    h("g", { "data-term": "survived" }, cells([...hazards.keys()].slice(0, -1), ROWS, "survived")),
+    h(
+      "g",
+      { "data-term": ending },
+      cells([last], event ? ROWS : [ROWS[0], ROWS[2]], event ? "hazard" : "survived"),
+      cells([last], [event ? 425 : ROWS[1]], event ? "wrong" : "padding"),
+    ),
+    event
+      ? text(last < 4 ? edge(last + 1) + 5 : edge(last) - 5, 443, "✗ survived, too", last < 4 ? "wrong" : "wrong end")
+      : h("path", { class: "crossed", d: `M${edge(last) + 4} 337l${column - 8} 20m0-20l${8 - column} 20` }),
   ];
 }
 
