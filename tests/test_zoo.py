@@ -209,7 +209,9 @@ def smooth(weight: float) -> Callable[..., Tensor]:
 
 
 @pytest.mark.parametrize(
-    "loss", [hazard_nll, zoo.squared_error, partial(zoo.row_weighted_nll, row_weight=ROW_WEIGHT)], ids=str
+    "loss",
+    [hazard_nll, zoo.squared_error, partial(zoo.row_weighted_nll, row_weight=ROW_WEIGHT)],
+    ids=["likelihood", "squared_error", "row_weighted"],
 )
 def test_proper_losses_give_every_truth_back(loss: Callable[..., Tensor]) -> None:
     assert (best_hazards(loss, TRUTHS) - TRUTHS).abs().max() < 1e-6
