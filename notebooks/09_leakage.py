@@ -63,7 +63,8 @@ stage_4 = torch.bincount(of_code[coded], minlength=both.visits.n_visits)
 pd.DataFrame(
     both.visits.pad(stage_4).numpy(), index=["Dan", "Eve"]
 ).rename_axis("N18.4 at visit", axis="columns").assign(
-    stop=both.outcome.stop, observed=both.outcome.observed
+    stop=both.outcome.stop.numpy(),
+    observed=both.outcome.observed.numpy(),
 )
 
 # %%

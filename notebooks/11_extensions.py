@@ -128,7 +128,7 @@ check.near(guess, incidence[-1, 0], mistakes=mistakes)
 # %%
 either = survival(all_cause_logits(cause_logits))
 table = pd.DataFrame(incidence, columns=["stroke", "death"])
-table["neither"] = either
+table["neither"] = either.numpy()
 table.rename_axis("by the end of interval")
 
 # %%
@@ -708,7 +708,10 @@ shares = {"in truth": in_truth.double().mean().item()}
 eight = torch.tensor(8)
 for name, mistake in extensions.WITHIN.items():
     shares[name] = mistake.formula(stop, observed, eight).item()
-shares["by hazards"] = share.item()
+followed = [(stop > k).sum() for k in range(8)]
+events = [(observed & (stop == k + 1)).sum() for k in range(8)]
+left = 1 - torch.stack(events) / torch.stack(followed)
+shares["by hazards"] = 1 - left.prod().item()
 pd.Series(shares).round(3).rename("share").to_frame()
 
 # %%

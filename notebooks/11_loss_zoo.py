@@ -444,7 +444,7 @@ assert 0 < 4 * low < high
 # %% tags=["figure:zoo_smooth"]
 figure, panels = plt.subplots(1, 2, figsize=(6.4, 3.0), sharey=True)
 for axes, weight in zip(panels, (1.0, 10.0), strict=True):
-    bars = smooth[weight]
+    bars = np.asarray(smooth[weight])
     axes.bar(range(6), bars, width=0.7, color=plots.COLOURS["hazard"])
     axes.hlines(
         jump,

@@ -169,6 +169,7 @@ def on_page_context(context: dict[str, Any], page: Page, config: MkDocsConfig, n
 
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     content = links.to_repository(content, config.repo_url or "")
+    content = re.sub(r"<th([^>]*)>\s*</th>", r"<td\1></td>", content)  # a heading that heads nothing
     if CHAPTER.fullmatch(page.file.src_uri):
         content = terms.link(content, glossary, page.url, files.get_file_from_path(GLOSSARY).page.url.rstrip("/"))
     return content

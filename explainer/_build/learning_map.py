@@ -60,7 +60,7 @@ def read(markdown: str, docs: Path) -> list[Chapter]:
 
 
 def draw(chapters: list[Chapter]) -> str:
-    """An SVG on one line, a box for each chapter below those it needs; the table says the same in words."""
+    """An SVG on one line, a box for each chapter below those it needs; the table says the same, and has the links."""
     depth: dict[str, int] = {}
     for chapter in chapters:
         depth[chapter.name] = 1 + max((depth[need] for need in chapter.needs), default=-1)
@@ -98,7 +98,7 @@ def _box(chapter: Chapter, x: float, y: float) -> str:
     if rest:
         lines += f'<text x="{x + 10:g}" y="{y + 34:g}">{rest}</text>'
     lines += f'<text class="minutes" x="{x + 10:g}" y="{y + 50:g}">{chapter.minutes} minutes</text>'
-    return f'<a href="../{chapter.page}/"><rect x="{x:g}" y="{y:g}" width="{BOX}" height="{HIGH}" rx="6"/>{lines}</a>'
+    return f'<g><rect x="{x:g}" y="{y:g}" width="{BOX}" height="{HIGH}" rx="6"/>{lines}</g>'
 
 
 def _broken(words: str, most: int = 21) -> tuple[str, str]:
