@@ -1152,7 +1152,8 @@ fact("nafld_deaths", int(outcome.observed.sum()))
 fact("nafld_rows", outcome.n_rows)
 fact("nafld_partly_followed", int((outcome.censored_exposure < 1).sum()))
 fact("nafld_deaths_per_100_rows", 100 * has_died.sum() / outcome.n_rows)
-fact("nafld_deaths_per_100_years", 100 * deaths_per_year)
+person_years = (years - 1 + share).sum()
+fact("nafld_deaths_per_100_years", 100 * has_died.sum() / person_years)
 for name, count in found.items():
     fact("raw_" + re.sub(r"\W+", "_", name.lower()), count)
 fact("raw_fib4_bound", 2.67)
@@ -1218,9 +1219,10 @@ for repeat, line in enumerate(each_time.itertuples(index=False)):
     fact(f"pbc_visit_more_than_lstm_{repeat}", line[0])
     fact(f"pbc_visit_error_{repeat}", line[1])
 fact("pbc_visit_less_than_lstm", -pbc_paired["NLL more"][named["visit"]])
-fact("pbc_error_ratio", unpaired / standard_error)
+paired_error = (other - one).std() / len(one) ** 0.5
+fact("pbc_error_ratio", unpaired / paired_error)
 fact("pbc_costliest_share", share_of_cost)
-fact("pbc_paired_error", 1000 * standard_error * len(one) / end.n_rows)
+fact("pbc_paired_error", 1000 * paired_error * len(one) / end.n_rows)
 fact("pbc_unpaired_error", 1000 * unpaired * len(one) / end.n_rows)
 
 # %%
