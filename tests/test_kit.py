@@ -32,6 +32,7 @@ export const figure = {
     size: { start: 7, among: [7, 0, 1e-7] },
     open: { start: true },
     pair: { start: [1, 2], from: 0, to: 3, step: 1 },
+    panel: { start: "bars", among: ["bars", "word"] },
   },
   mend: (state) => ({ ...state, place: Math.min(state.place, state.bars.length - 1) }),
   out: ({ bars, place }) => ({ chosen: bars[place], many: bars.length }),
@@ -40,8 +41,9 @@ export const figure = {
     options: ["one", "two", "three"].map((label) => ({ label, why: `It is because of ${label}.` })),
     truth: 1,
   }),
-  picture: ({ bars, place, kind }, out, ui) =>
-    canvas(
+  picture: ({ bars, place, kind, panel }, out, ui) => panel === "word"
+    ? canvas(ui.width, 50, text(0, 20, `word ${place}`))
+    : canvas(
       ui.width,
       200,
       kind === "odd" && [rect(0, 0, 10, 10, "hazard"), rect(20, 0, 10, 10, "hazard")],
@@ -139,7 +141,7 @@ def run(script: str, folder: Any = figures.WIDGETS) -> Any:
 
 # ---------------------------------------------------------------------------------------------- a state in an address
 
-BEGIN = {"bars": [0.1, 0.2, 0.3], "place": 2, "kind": "plain", "size": 7, "open": True, "pair": [1, 2]}
+BEGIN = {"bars": [0.1, 0.2, 0.3], "place": 2, "kind": "plain", "size": 7, "open": True, "pair": [1, 2], "panel": "bars"}
 ADDRESSES = {
     "": {},
     "place:1": {"place": 1},
@@ -532,6 +534,24 @@ def test_a_handle_keeps_its_element_while_marks_before_it_come_and_go(kit: Kit) 
         *(f"bar {k}" for k in range(4)),
         "the place 0",
     ]
+
+
+@pytest.mark.browser
+def test_a_panel_that_was_left_comes_back_as_it_was_with_the_state_of_now(kit: Kit) -> None:
+    kit.ask("window.was = [$('svg')]; model.set('panel', 'word')")
+    assert kit.ask("was.push($('svg')), [was[0].isConnected, $('.picture').textContent, $('.handle')]") == [
+        *(False, "word 2", None)
+    ]
+    kit.ask("model.set('bars', [0.4, 0.5, 0.6, 0.7]); model.set('place', 1)")
+    kit.ask("model.set('panel', 'bars')")
+    assert kit.ask("[$('svg') === was[0], root.querySelectorAll('svg').length, $('.picture').textContent]") == [
+        *(True, 1, "0")
+    ]
+    numbers = "[...root.querySelectorAll('.handle')].map((one) => Number(one.getAttribute('aria-valuenow')))"
+    assert kit.ask(numbers) == [0.4, 0.5, 0.6, 0.7, 1]
+    assert kit.press(bar(3), "ArrowUp")["bars"] == [0.4, 0.5, 0.6, 0.75]
+    kit.ask("model.set('panel', 'word')")
+    assert kit.ask("$('svg') === was[1]")
 
 
 PATCH = """async (trees) => {

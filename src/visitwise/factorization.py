@@ -53,7 +53,7 @@ def reconstruction_loss(
             counts is NaN or infinite.
 
     Source:
-        Hu, Koren and Volinsky (2008), Collaborative filtering for implicit feedback datasets, ICDM, equation 3; Koren,
+        Hu, Koren and Volinsky (2008), Collaborative filtering for implicit feedback datasets, ICDM; Koren,
         Bell and Volinsky (2009), Matrix factorization techniques for recommender systems, Computer 42(8), 30-37.
 
     Examples:

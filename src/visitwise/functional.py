@@ -404,7 +404,7 @@ def competing_risks_nll(
         ValueError: As in `hazard_nll`, or a cause has no logit.
 
     Source:
-        Tutz and Schmid (2016), Modeling Discrete Time-to-Event Data, Springer, chapter 8,
+        Tutz and Schmid (2016), Modeling Discrete Time-to-Event Data, Springer,
         doi:10.1007/978-3-319-28158-2.
 
     Examples:
@@ -513,7 +513,8 @@ def fixed_horizon_bce(
 ) -> Float[Tensor, "..."]:
     """Binary cross-entropy of "the event within `horizon` rows of the start: yes or no".
 
-    Whoever is censored earlier is neither: no label is made up, the patient adds nothing. That bends the result,
+    A last row without the event counts as survived, whatever the exposure before the censoring. Whoever is censored
+    earlier is neither: no label is made up, the patient adds nothing. That bends the result,
     because those with a short follow-up are known only if they had the event; the inverse of the probability of still
     being followed, as `weight`, sets it right if being lost has nothing to do with risk. A hazard for each row needs
     neither.

@@ -240,7 +240,7 @@ class MultiTaskLoss(nn.Module):
             loss's arguments, or a loss is negative and its weight learned, which would grow without end.
 
     Source:
-        Kendall, Gal and Cipolla (2018), Multi-task learning using uncertainty to weigh losses, CVPR, section 3.2, with
+        Kendall, Gal and Cipolla (2018), Multi-task learning using uncertainty to weigh losses, CVPR, with
         `s` the logarithm of their variance. This is twice their loss for regression. For classification they have
         `exp(-s) * loss + s / 2`, whose weight settles at half of ours.
 

@@ -400,8 +400,8 @@ def brier(
     `1/n * sum_i [ S_i^2 * 1(T_i <= horizon, seen) / G(T_i -) + (1 - S_i)^2 * 1(survived horizon rows) / G(horizon -) ]`
 
     The weights let those whose outcome is known speak for those who were lost; they are right if being lost has nothing
-    to do with risk. An event in row `T` is seen if follow-up lasts through that row, hence `G(T-)`. A patient censored
-    after exactly `horizon` rows is known to have survived them, and counts.
+    to do with risk. An event in row `T` is seen if follow-up lasts through that row, hence `G(T-)`. A last row without
+    the event counts as survived: a patient censored after exactly `horizon` rows is known to have survived them.
 
     Args:
         survival: Column `j` is the probability of staying event-free through the `j + 1` rows from the landmark on, as

@@ -453,6 +453,8 @@ function render(figure, model, el) {
   /** @type {Record<string, number>} */
   const current = {};
   const handle = handles(root, current);
+  /** What each panel looked like last: drawn anew it would cost a reader a frame. @type {any} */
+  const panels = {};
 
   const draw = () => {
     const ui = { width: width || 640, narrow: (width || 640) < 480, live: true, set: change, handle };
@@ -461,6 +463,8 @@ function render(figure, model, el) {
     const picture = figure.picture(state, out, ui, given);
     const controls = figure.controls?.(state, out, ui, given);
     const lines = figure.lines?.(state, out, given) ?? [];
+    const shown = root.querySelector("svg");
+    if (panels[state.panel] !== shown) shown?.replaceWith(panels[state.panel] ?? "");
     patch(root, [
       h(
         "section",
@@ -484,6 +488,7 @@ function render(figure, model, el) {
         h("details", { ontoggle: draw }, h("summary", null, "Show as table"), opened && table()),
       ),
     ]);
+    panels[state.panel] = root.querySelector("svg");
     light();
     clearTimeout(said); // a screen reader hears the sentence once the change has come to rest
     said = setTimeout(() => patch(root.querySelector(".spoken"), [sentence]), 400);
