@@ -18,7 +18,7 @@ from visitwise.cohort import Cohort, Outcome, require_disjoint
 from visitwise.datasets import pbc
 from visitwise.functional import person_period
 from visitwise.leakage import check_no_leak, edit_later_visits
-from visitwise.metrics import incident_dynamic_auc, nll_per_row
+from visitwise.metrics import incident_dynamic_auc, kaplan_meier, nll_per_row
 from visitwise.model import SurvivalRNN
 from visitwise.training import evaluate_nll, fit
 from visitwise.visits import Schema, Visits
@@ -204,6 +204,27 @@ def test_the_age_at_the_end_helps_only_beside_an_honest_age_and_no_column_shows_
 
 
 # -------------------------------------------------------------------------------------------------------- the split
+
+
+def test_survival_curves_part_by_a_code_that_does_nothing_if_the_group_knows_the_future() -> None:
+    people = wrong.coin_flips(4_000, seed=12)
+    visits, outcome = people.visits, people.outcome
+    of_code = torch.repeat_interleave(visits.code_offsets.diff())
+    cold = visits.schema.codes.index("ICD10CM//J06.9 common cold")
+    has_cold = torch.bincount(of_code[visits.codes == cold], minlength=visits.n_visits) > 0
+
+    def event_free(before: Tensor | int, start: int) -> list[float]:
+        seen = torch.zeros(len(people), dtype=torch.bool)
+        seen[visits.patient[has_cold & (visits.index < before)]] = True
+        groups = (group & (outcome.stop > start) for group in (seen, ~seen))
+        return [
+            float(kaplan_meier(Outcome.of(outcome.stop[who] - start, outcome.observed[who])).survival[7])
+            for who in groups
+        ]
+
+    with_cold, without = event_free(outcome.stop[visits.patient], 0)
+    assert with_cold > 0.9**8 + 0.15 and without < 0.9**8 - 0.1
+    assert event_free(3, 3) == pytest.approx([0.9**8] * 2, abs=0.06)  # about two standard errors of the smaller group
 
 
 def test_rows_dealt_at_random_answer_for_their_patient_and_patients_dealt_do_not() -> None:

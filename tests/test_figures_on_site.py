@@ -388,6 +388,13 @@ def _mounted_at(live: Live, addresses: list[str], look: str = "undefined") -> li
     return found
 
 
+# It is written a while after a change, so that an earlier change may stand there still.
+WRITTEN = """async ([module, name, state]) => {
+  const { default: figure } = await import(module);
+  return new URLSearchParams(location.search).get(name) === figure.encode(state);
+}"""
+
+
 @every_figure
 def test_an_address_brings_back_what_was_set_and_starting_again_cleans_it(live: Live, address: str) -> None:
     page = live.page.context.new_page()
@@ -400,7 +407,7 @@ def test_an_address_brings_back_what_was_set_and_starting_again_cleans_it(live: 
             slider.use()
     changed = other.state
     assert changed != figures.widget(live.name)().state
-    page.wait_for_function("(name) => location.search.includes(name)", arg=live.name)
+    page.wait_for_function(WRITTEN, arg=[f"{address}/assets/widgets/{live.name}.js", live.name, changed])
     words = page.evaluate("location.href").removeprefix(address)
     assert words.startswith(f"{chapter(live.name)}?lang=en&{live.name}=")
     assert words.endswith("#test-yourself")
