@@ -231,7 +231,7 @@ axes.loglog(line, found, color=plots.COLOURS["survival"])
 labels = {
     "focal": (0.0052, 0.115, "wrong", "left"),
     "each event\nten times": (0.022, 0.36, "hazard", "right"),
-    "rate per\npatient": (0.0175, 0.036, "survival", "right"),
+    "rate per\npatient": (0.021, 0.030, "survival", "right"),
 }
 for text, (x, y, colour, side) in labels.items():
     axes.text(x, y, text, color=plots.COLOURS[colour], ha=side)
