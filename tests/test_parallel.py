@@ -1,7 +1,13 @@
 """Several processes with one model: the exact mean against a slow loop, and processes that fail or hang."""
 
+import json
 import operator
+import os
+import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 
 import pytest
 import torch
@@ -14,11 +20,107 @@ from visitwise.check.scale import own_mean
 from visitwise.cohort import Cohort
 from visitwise.losses import outcome_nll
 from visitwise.model import SurvivalRNN
-from visitwise.parallel import exact_mean, run_processes, step_gradients
+from visitwise.parallel import exact_mean, place, run_processes, step_gradients
+from visitwise.training import History, fit, load_model
 
 
 def a_model(cohort: Cohort) -> SurvivalRNN:
     return SurvivalRNN.for_cohort(cohort, embedding=4, hidden=5).double()
+
+
+def fitted(
+    train: Cohort, validation: Cohort, folder: Path | None = None, until: int = 3
+) -> tuple[dict[str, Tensor], list[float]]:
+    """What three epochs find, or what stands in the folder when the run is cut off after fewer."""
+
+    def stop(_: object, history: History) -> None:
+        if len(history.train_nll) == until < 3:
+            raise InterruptedError("the power went out")
+
+    model = a_model(train)
+    if place()[0]:
+        with torch.no_grad():
+            model.head.bias.fill_(torch.nan)  # the weights of process 0 are the ones to begin with
+    history = fit(
+        model, train, validation, epochs=3, batch_size=13, patience=9, checkpoint=folder, after_epoch=stop,
+        progress=False,
+    )  # fmt: skip
+    return dict(model.state_dict()), history.train_nll + history.validation_nll
+
+
+@pytest.fixture(scope="module")
+def cohorts() -> tuple[Cohort, Cohort]:
+    """Forty patients to learn from in batches of 13: the last has a single patient, and a process has none."""
+    return random_cohort(60, seed=7).split([2 / 3, 1 / 3], seed=0)
+
+
+def assert_same(one: tuple[dict[str, Tensor], list[float]], other: tuple[dict[str, Tensor], list[float]]) -> None:
+    assert one[1] == pytest.approx(other[1], rel=1e-9)
+    for name, values in one[0].items():
+        torch.testing.assert_close(values, other[0][name], rtol=1e-7, atol=1e-9)  # Adam divides rounding by itself
+
+
+def test_two_processes_find_the_weights_of_one_with_a_last_batch_of_one_patient(
+    cohorts: tuple[Cohort, Cohort],
+) -> None:
+    assert len(cohorts[0]) % 13 == 1
+    alone = fitted(*cohorts)
+    zero, one = run_processes(fitted, 2, *cohorts)
+    assert_same(zero, alone)
+    assert zero[1] == one[1]
+    assert all(torch.equal(values, one[0][name]) for name, values in zero[0].items())
+
+
+@pytest.mark.parametrize(("first", "then"), [(2, 1), (1, 2)])
+def test_a_run_goes_on_with_another_number_of_processes(
+    cohorts: tuple[Cohort, Cohort], tmp_path: Path, first: int, then: int
+) -> None:
+    with pytest.raises(RuntimeError, match="the power went out"):
+        run_processes(fitted, first, *cohorts, tmp_path, 2)
+    assert len(json.loads((tmp_path / "checkpoint.json").read_text())["history"]["train_nll"]) == 2
+    assert_same(run_processes(fitted, then, *cohorts, tmp_path)[0], fitted(*cohorts))
+
+
+def torchrun(folder: Path, *arguments: str) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "--", "visitwise", "train"]
+    settings = os.environ | {"OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [*command, *arguments], cwd=folder, env=settings, text=True, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
+    )
+
+
+def test_the_command_runs_under_torchrun_and_when_one_process_dies_the_others_stop_and_the_run_goes_on(
+    tmp_path: Path,
+) -> None:
+    random_cohort(60, seed=7).save(tmp_path / "cohort")
+    choices = ["cohort", "--hidden", "8", "--embedding", "4", "--epochs", "40", "--batch-size", "2", "--patience", "40"]
+    started = torchrun(tmp_path, *choices, "--run", "cut-off")
+    checkpoint = tmp_path / "cut-off" / "checkpoint" / "checkpoint.json"
+    until = time.monotonic() + 120
+    while not checkpoint.exists():
+        assert started.poll() is None, started.communicate()
+        assert time.monotonic() < until
+        time.sleep(0.01)
+    workers = Path(f"/proc/{started.pid}/task/{started.pid}/children").read_text().split()
+    os.kill(int(workers[-1]), signal.SIGKILL)
+    said, _ = started.communicate(timeout=120)
+    assert started.returncode != 0, said
+    assert not any(Path(f"/proc/{worker}").exists() for worker in workers)
+    assert 1 <= len(json.loads(checkpoint.read_text())["history"]["train_nll"]) < 40
+    assert not (tmp_path / "cut-off" / "model.json").exists()
+
+    resumed = torchrun(tmp_path, *choices, "--run", "cut-off")
+    said, _ = resumed.communicate(timeout=120)
+    assert resumed.returncode == 0, said
+    assert said.count("model written to cut-off") == 1  # once, not by each process
+    alone = subprocess.run(
+        [sys.executable, "-m", "visitwise", "train", *choices, "--run", "alone"],
+        cwd=tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"}, capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    assert alone.returncode == 0, alone.stderr
+    two, one = (load_model(tmp_path / name).state_dict() for name in ("cut-off", "alone"))
+    for name, values in two.items():
+        torch.testing.assert_close(values, one[name], rtol=1e-3, atol=1e-4)  # float32, over a thousand steps
 
 
 def one_patient_at_a_time(model: SurvivalRNN, cohort: Cohort) -> Tensor:

@@ -165,21 +165,28 @@ def train(
     Patients are split, never visits. An event of any cause counts. An interrupted run goes on where it was when the
     same command is given again, to the same weights as if it had not been interrupted. For other choices name another
     folder.
+
+    Several processes share the work, and learn what one would, if started so: torchrun --nproc-per-node 4 -m --
+    visitwise train COHORT ... Any number of them goes on from an interrupted run.
     """
     import numpy as np
 
     from visitwise.model import SurvivalRNN
+    from visitwise.parallel import joined
     from visitwise.training import fit, save_model
 
     data = _open(cohort)
-    if int(data.outcome.cause.max()) > 1:
-        click.echo("There are several causes; an event of any of them counts as the event.")
     learn, decide, _ = data.split([0.70, 0.15, 0.15], seed=seed)
     model = SurvivalRNN.for_cohort(learn, hidden=hidden, embedding=embedding, cell=cell, seed=seed)
-    history = fit(
-        model, learn, decide, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, window=window,
-        patience=patience, seed=seed, checkpoint=folder / "checkpoint",
-    )  # fmt: skip
+    with joined() as rank:
+        if rank == 0 and int(data.outcome.cause.max()) > 1:
+            click.echo("There are several causes; an event of any of them counts as the event.")
+        history = fit(
+            model, learn, decide, epochs=epochs, batch_size=batch_size, learning_rate=learning_rate, window=window,
+            patience=patience, seed=seed, checkpoint=folder / "checkpoint",
+        )  # fmt: skip
+    if rank > 0:
+        return
     save_model(model, folder)
     np.save(folder / "patients_seen.npy", np.concatenate([_fingerprint(part) for part in (learn, decide)]))
     for epoch, (mine, theirs) in enumerate(zip(history.train_nll, history.validation_nll, strict=True)):

@@ -224,15 +224,11 @@ class Cohort:
             raise ValueError(f"{len(self)} patients are too few for parts of {list(fractions)}; expected one in each")
         return tuple(self.select(part.sort().values) for part in parts)
 
-    def batches(self, batch_size: int, *, seed: int, epoch: int = 0, window: int = 1) -> Iterator[Self]:
-        """Every patient once, in batches drawn at random with this seed and epoch.
-
-        With `window` above 1, that many batches are drawn together and sorted by number of visits before they are cut,
-        so that a batch holds patients of like length and little padding. That is faster, and each batch becomes a
-        biased sample: sum the loss and divide by a constant, never by the batch's own size.
+    def deal(self, batch_size: int, *, seed: int, epoch: int = 0, window: int = 1) -> Iterator[Int[Tensor, " chosen"]]:
+        """The positions of the patients of each batch of `batches`, for a process that reads only some of them.
 
         Raises:
-            ValueError: The cohort is empty, or a size is below 1.
+            ValueError: As in `batches`.
         """
         if len(self) == 0:
             raise ValueError("the cohort has no patients; expected at least one")
@@ -245,7 +241,20 @@ class Cohort:
             by_length = together[self.visits.length[together].argsort(stable=True)] if window > 1 else together
             batches.extend(by_length.split(batch_size))
         for place in random.permutation(len(batches)):
-            yield self.select(batches[place])
+            yield batches[place]
+
+    def batches(self, batch_size: int, *, seed: int, epoch: int = 0, window: int = 1) -> Iterator[Self]:
+        """Every patient once, in batches drawn at random with this seed and epoch.
+
+        With `window` above 1, that many batches are drawn together and sorted by number of visits before they are cut,
+        so that a batch holds patients of like length and little padding. That is faster, and each batch becomes a
+        biased sample: sum the loss and divide by a constant, never by the batch's own size.
+
+        Raises:
+            ValueError: The cohort is empty, or a size is below 1.
+        """
+        for patients in self.deal(batch_size, seed=seed, epoch=epoch, window=window):
+            yield self.select(patients)
 
     def parts(self, padded_visits: int) -> Iterator[Self]:
         """The same patients in parts of like length, from the longest records to the shortest.

@@ -80,13 +80,14 @@ class VisitEncoder(nn.Module):
 
     def _numbers(self, visits: Visits) -> Float[Tensor, "visit feature"]:
         n_measurements = len(self.schema.measurements)
-        parts = [visits.code_offsets.diff()[:, None].float().log1p()]
+        precision = self.embedding.weight.dtype
+        parts = [visits.code_offsets.diff()[:, None].double().log1p().to(precision)]
         if self.time_features:
-            parts.append(_time_features(visits))
+            parts.append(_time_features(visits).to(precision))
         if n_measurements:
             values, known = visits.last_known()
             scaled = (values - self.centre[:n_measurements]) / self.scale[:n_measurements]
-            parts += [scaled.where(known, 0.0), known.float()]
+            parts += [scaled.where(known, 0.0), known.to(precision)]
         if self.schema.static:
             static = (visits.static - self.centre[n_measurements:]) / self.scale[n_measurements:]
             parts.append(static[visits.patient])
@@ -96,8 +97,7 @@ class VisitEncoder(nn.Module):
 def _time_features(visits: Visits) -> Float[Tensor, "visit 3"]:
     """Gap in months, time since the first visit in years, and index, each as log(1 + x)."""
     since_first = visits.day - visits.day[visits.visit_offsets[:-1]][visits.patient]
-    times = torch.stack([visits.gap / 30, since_first / 365.25, visits.index.double()], -1)
-    return times.log1p().float()
+    return torch.stack([visits.gap / 30, since_first / 365.25, visits.index.double()], -1).log1p()
 
 
 class Prediction(NamedTuple):

@@ -7,7 +7,8 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, Literal
@@ -15,7 +16,7 @@ from typing import Any, Literal
 import torch
 import torch.distributed as dist
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from visitwise.cohort import Cohort
@@ -60,6 +61,57 @@ def exact_mean(loss_sum: Float[Tensor, ""], count: int) -> Float[Tensor, ""]:
     if int(total) == 0:
         raise ValueError(f"{world} processes count 0 together; expected at least 1")
     return loss_sum * world / total
+
+
+def place() -> tuple[int, int]:
+    """The number of this process, from 0, and of how many; `(0, 1)` where there is one."""
+    return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+
+
+def sum_over_processes(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+    """The sum of what all processes hold, in every one of them; alone, the values themselves."""
+    if dist.is_initialized():
+        dist.all_reduce(values)
+    return values
+
+
+@torch.no_grad()
+def begin_alike(model: nn.Module) -> None:
+    """Every process gets the weights and buffers of process 0."""
+    if dist.is_initialized():
+        for values in model.state_dict().values():
+            dist.broadcast(values, 0)
+
+
+def sum_gradients(model: nn.Module) -> None:
+    """Every process gets the sum of all processes' gradients, in one message; alone, nothing happens.
+
+    A sum needs no care for shares of unequal size: divide the loss by what is the same for all, as `fit` does, and it
+    is the gradient of one process. Who had no patient adds zeros.
+    """
+    if not dist.is_initialized():
+        return
+    parameters = list(model.parameters())
+    own = [torch.zeros_like(each) if each.grad is None else each.grad for each in parameters]
+    together = sum_over_processes(torch.cat([gradient.flatten() for gradient in own]))
+    for each, summed in zip(parameters, together.split([each.numel() for each in parameters]), strict=True):
+        each.grad = summed.view_as(each)
+
+
+@contextmanager
+def joined() -> Iterator[int]:
+    """Joins the processes that `torchrun` started, if it started this one, and leaves them at the end; gives the rank.
+
+    On the CPU, with `gloo`. If a process dies, `torchrun` ends the others.
+    """
+    if "TORCHELASTIC_RUN_ID" not in os.environ or dist.is_initialized():
+        yield place()[0]
+        return
+    dist.init_process_group("gloo")
+    try:
+        yield dist.get_rank()
+    finally:
+        dist.destroy_process_group()
 
 
 def step_gradients(

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, get_args
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
@@ -21,7 +21,10 @@ from visitwise.cohort import Cohort, Outcome, require_disjoint
 from visitwise.functional import Reduction
 from visitwise.losses import outcome_competing_nll, outcome_horizon_nll, outcome_nll
 from visitwise.model import CompetingRisksRNN, HorizonRNN, SurvivalRNN
+from visitwise.parallel import begin_alike, place, sum_gradients, sum_over_processes
 from visitwise.visits import Schema, Visits
+
+SINGLE_FILE = ".safetensors"
 
 Model = SurvivalRNN | CompetingRisksRNN | HorizonRNN
 OutcomeLoss = Callable[[Tensor, Outcome, Reduction], Tensor]
@@ -62,9 +65,14 @@ def fit(
     padded_visits: int = 1024,
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
+    after_epoch: Callable[[Model, History], None] | None = None,
     progress: bool = True,
 ) -> History:
     """Fit a model by maximum likelihood and leave it with the weights of its best epoch on the validation patients.
+
+    Where `torch.distributed` is ready, call it in every process, with the same arguments: each works off its share of
+    every batch, and the gradients are summed. All end with the weights that one process would have found, up to
+    rounding. Process 0 writes the checkpoint, and any number of processes goes on from it.
 
     Args:
         model: The model; trained in place.
@@ -83,18 +91,21 @@ def fit(
         seed: Decides the order of the patients.
         checkpoint: Folder to write the state to after each epoch. If it holds one already, training goes on from it,
             to the same weights as if it had never stopped.
+        after_epoch: Called after each epoch with the model as it is then and the history so far, to keep the weights or
+            to draw them.
         progress: Whether to show a progress bar.
 
     Raises:
         ValueError: A patient is in both cohorts, a setting is below 1, the loss is that of another kind of model, or
-            the checkpoint belongs to a run with other
-            choices, other patients or other first weights.
+            the checkpoint belongs to a run with other choices, other patients or other first weights.
     """
     require_disjoint(train, validation)
     _check_loss(loss, model)
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
         if value < 1:
             raise ValueError(f"{name} is {value}; expected at least 1")
+    rank, world = place()
+    begin_alike(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
     run = _Run(model, optimizer, History(), best=_copy(model))
     choices: dict[str, Any] = {
@@ -114,32 +125,38 @@ def fit(
 
     while len(run.history.train_nll) < epochs and not run.has_stalled(patience):
         epoch = len(run.history.train_nll)
-        batches = train.batches(batch_size, seed=seed, epoch=epoch, window=window)
-        bar = tqdm(batches, total=n_batches, desc=f"epoch {epoch + 1}/{epochs}", disable=not progress, leave=False)
+        batches = train.deal(batch_size, seed=seed, epoch=epoch, window=window)
+        shown = progress and rank == 0
+        bar = tqdm(batches, total=n_batches, desc=f"epoch {epoch + 1}/{epochs}", disable=not shown, leave=False)
         model.train()
         total = 0.0
-        for step, batch in enumerate(bar, start=epoch * n_batches):
+        for step, patients in enumerate(bar, start=epoch * n_batches):
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * (1 + math.cos(math.pi * step / (epochs * n_batches))) / 2
-            for part in batch.parts(padded_visits):
+            own = patients[rank::world]  # nobody, if there are fewer patients than processes
+            for part in train.select(own).parts(padded_visits) if len(own) else ():
                 nll = loss(model(part.visits), part.outcome, "sum")
                 (nll / rows_per_batch).backward()
                 total += nll.item()
+            sum_gradients(model)
             optimizer.step()
             optimizer.zero_grad()
         model.eval()
+        judged = _total_nll(model, validation, torch.arange(rank, len(validation), world), loss)
+        total, judged = sum_over_processes(torch.tensor([total, judged], dtype=torch.float64)).tolist()
         run.history.train_nll.append(total / train.outcome.n_rows)
-        run.history.validation_nll.append(evaluate_nll(model, validation, loss=loss))
+        run.history.validation_nll.append(judged / validation.outcome.n_rows)
         if run.history.best_epoch == epoch:
             run.best = _copy(model)
-        if checkpoint is not None:
+        if checkpoint is not None and rank == 0:
             run.write(Path(checkpoint), choices)
+        if after_epoch is not None:
+            after_epoch(model, run.history)
     model.load_state_dict(run.best)
     model.eval()
     return run.history
 
 
-@torch.no_grad()
 def evaluate_nll(
     model: Callable[[Visits], Tensor], cohort: Cohort, *, loss: OutcomeLoss = outcome_nll, batch_size: int = 1024
 ) -> float:
@@ -152,28 +169,49 @@ def evaluate_nll(
         loss: As in `fit`.
         batch_size: Patients at a time; does not change the result beyond rounding.
     """
-    batches = (cohort.select(patients) for patients in torch.arange(len(cohort)).split(batch_size))
+    return _total_nll(model, cohort, torch.arange(len(cohort)), loss, batch_size) / cohort.outcome.n_rows
+
+
+@torch.no_grad()
+def _total_nll(
+    model: Callable[[Visits], Tensor], cohort: Cohort, patients: Tensor, loss: OutcomeLoss, batch_size: int = 1024
+) -> float:
+    """Negative log-likelihood of some patients' outcomes."""
+    batches = (cohort.select(some) for some in patients.split(batch_size))
     parts = (part for batch in batches for part in batch.parts(padded_visits=4096))
-    return sum(loss(model(part.visits), part.outcome, "sum").item() for part in parts) / cohort.outcome.n_rows
+    return sum(loss(model(part.visits), part.outcome, "sum").item() for part in parts)
 
 
 # ------------------------------------------------------------------------------------------------- models on disk
 
 
-def save_model(model: Model, folder: str | os.PathLike[str]) -> None:
-    """Write a model: `model.json` (its kind, settings, names of its inputs, where the weights are) and the weights."""
-    description = {"kind": type(model).__name__, "settings": model.settings, "schema": asdict(model.schema)}
-    _write(Path(folder), "model", dict(model.state_dict()), description)
+def save_model(model: Model, path: str | os.PathLike[str]) -> None:
+    """Write a model: its weights, its kind and settings, and the names of its inputs.
+
+    Args:
+        model: The model.
+        path: A folder, which gets `model.json` and the weights beside it; or, if it ends in `.safetensors`, one file
+            that holds all of it, such as the playground reads.
+    """
+    path, description = Path(path), _describe(model)
+    if path.suffix != SINGLE_FILE:
+        _write(path, "model", dict(model.state_dict()), description, description)
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = path.with_name(f".{path.name}")
+    _save(dict(model.state_dict()), unfinished, description)
+    unfinished.replace(path)
 
 
-def load_model(folder: str | os.PathLike[str]) -> Model:
-    """A model written by `save_model`. Only numbers and JSON are read; nothing is unpickled.
+def load_model(path: str | os.PathLike[str]) -> Model:
+    """A model written by `save_model`, from its folder or its file. Numbers and JSON are read; nothing is unpickled.
 
     Raises:
-        FileNotFoundError: There is no model in the folder.
+        FileNotFoundError: There is no model in the folder, or no such file.
         ValueError: The weights do not fit the description beside them.
     """
-    tensors, description = _read(Path(folder), "model")
+    folder = Path(path)
+    tensors, description = _read_file(folder) if folder.suffix == SINGLE_FILE else _read(folder, "model")
     try:
         schema = Schema(**{kind: tuple(names) for kind, names in description["schema"].items()})
         kinds = {kind.__name__: kind for kind in get_args(Model)}
@@ -185,6 +223,10 @@ def load_model(folder: str | os.PathLike[str]) -> Model:
         raise ValueError(f"{folder} holds a model whose weights do not fit its description: {reason}") from error
     model.eval()
     return model
+
+
+def _describe(model: Model) -> dict[str, Any]:
+    return {"kind": type(model).__name__, "settings": model.settings, "schema": asdict(model.schema)}
 
 
 def _check_loss(loss: OutcomeLoss, model: Model) -> None:
@@ -221,7 +263,8 @@ class _Run:
         tensors |= {f"best.{name}": value for name, value in self.best.items()}
         for parameter, moments in state["state"].items():
             tensors |= {f"optimizer.{parameter}.{name}": value for name, value in moments.items()}
-        _write(folder, "checkpoint", tensors, {"choices": choices, "history": asdict(self.history)})
+        description = {"choices": choices, "history": asdict(self.history)}
+        _write(folder, "checkpoint", tensors, description, _describe(self.model))
 
     def resume(self, folder: Path, choices: Mapping[str, Any]) -> None:
         if not (folder / "checkpoint.json").exists():
@@ -249,7 +292,7 @@ def _digest(arrays: Mapping[str, Tensor]) -> str:
     check = 0
     for name, values in sorted(arrays.items()):
         check = zlib.crc32(f"{name} {values.dtype} {list(values.shape)}".encode(), check)
-        check = zlib.crc32(values.detach().cpu().contiguous().numpy().tobytes(), check)
+        check = zlib.crc32(values.detach().cpu().contiguous().numpy().data, check)
     return f"{check:08x}"
 
 
@@ -261,20 +304,43 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name.removeprefix(prefix): value for name, value in tensors.items() if name.startswith(prefix)}
 
 
-def _write(folder: Path, kind: str, tensors: Mapping[str, Tensor], description: Mapping[str, Any]) -> None:
+def _save(tensors: Mapping[str, Tensor], path: Path, model: Mapping[str, Any]) -> None:
+    """Write weights and, in the same file, which model they belong to; on the disk when this returns."""
+    metadata = {"visitwise": json.dumps(model, ensure_ascii=False)}
+    save_file({name: value.contiguous() for name, value in tensors.items()}, path, metadata)
+    with path.open("rb") as written:
+        os.fsync(written.fileno())
+
+
+def _write(
+    folder: Path, kind: str, tensors: Mapping[str, Tensor], description: Mapping[str, Any], model: Mapping[str, Any]
+) -> None:
     """Write the weights under a name of their own, then the description that names them: all of it, or none."""
     folder.mkdir(parents=True, exist_ok=True)
     previous = set(folder.glob(f"{kind}-{'[0-9a-f]' * 8}.safetensors"))
     weights = folder / f"{kind}-{os.urandom(4).hex()}.safetensors"
-    save_file({name: value.contiguous() for name, value in tensors.items()}, weights)
+    _save(tensors, weights, model)
     unfinished = folder / f".{kind}.json"
     unfinished.write_text(json.dumps({"weights": weights.name, **description}, indent=1, ensure_ascii=False), "utf-8")
-    for path in (weights, unfinished):
-        with path.open("rb") as written:
-            os.fsync(written.fileno())
+    with unfinished.open("rb") as written:
+        os.fsync(written.fileno())
     unfinished.replace(folder / f"{kind}.json")
     for path in previous:
         path.unlink()
+
+
+def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Weights and description from one file."""
+    if not path.is_file():
+        raise FileNotFoundError(f"{path} is not there; expected a file written by save_model")
+    try:
+        with safe_open(path, "pt") as file:
+            description: dict[str, Any] = json.loads((file.metadata() or {})["visitwise"])
+        return load_file(path), description
+    except KeyError as error:
+        raise ValueError(f"{path} does not say which model its weights belong to; expected {error}") from error
+    except (ValueError, OSError, SafetensorError) as error:
+        raise ValueError(f"{path} cannot be read: {error}") from error
 
 
 def _read(folder: Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
