@@ -26,6 +26,7 @@ from visitwise.textbook import (
     weights_of_codes,
 )
 from visitwise.visits import Visits
+from visitwise.widgets import MaskSwitchboard
 
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)
@@ -279,56 +280,49 @@ assert (moved == (count | (in_loss & hazard_too))).all()
 #   [5.373](fact:masks_late_loss_off) and no slope moves. (The run with all masks is no model to follow here: section 5
 #   shows what it does to Ben.)
 
-# %% tags=["figure:masks_effects"]
-figure, axes = plt.subplots(figsize=(6.4, 8.6))
-for row, effect in enumerate(worlds["usual"]):
-    for place, name in enumerate(MASKS):
-        colour = plots.COLOURS["muted"]
-        axes.plot(
-            0.62 * place,
-            row,
-            "o",
-            markersize=10,
-            markeredgecolor=colour,
-            markerfacecolor="none" if name in effect.off else colour,
-        )
-heads = {"rotation": 90, "ha": "center", "va": "bottom"}
-for place, name in enumerate(MASKS):
-    axes.text(0.62 * place, -1.6, name, **heads)
-for number, (world, effects) in enumerate(worlds.items()):
-    left = 2.6 + 2.1 * number
-    axes.text(left + 0.95, -1.6, world, **heads)
-    for column, what in enumerate(("loss", "slope")):
-        x = left + 1.0 * column
-        axes.text(x + 0.45, -0.8, what, ha="center", size=13)
-        for row, effect in enumerate(effects):
-            change = abs(effect[2 + column])
-            text = f"{change:.2f}" if change >= 1 else f"{change:.3f}"
-            style = {"ha": "center", "va": "center_baseline"}
-            if change == 0:
-                axes.text(x + 0.45, row, "0", **style)
-                continue
-            filled = plt.Rectangle(
-                (x, row - 0.42), 0.92, 0.84, color=plots.COLOURS["wrong"]
-            )
-            axes.add_patch(filled)
-            axes.text(
-                x + 0.46, row, text.lstrip("0"), color="#ffffff", **style
-            )
-axes.set(xlim=(-0.3, 10.95), ylim=(15.6, -5.2))
-axes.axis("off")
-n_zero = int((loss_change["usual"] == 0).sum())
-show(
-    figure,
-    alt="Sixteen ways to leave masks out, in four worlds. In the usual "
-    f"world {n_zero} of 16 rows change nothing; the others all lack the "
-    "count mask. Without padding_idx the sum mask matters, too. With a "
-    "late label the mask in the loss does.",
+# %% [markdown]
+# ### Switch them yourself
+#
+# The same 64 runs, with what becomes of the visits. Before you flip a switch, say what will move. Then choose another world.
+
+# %% tags=["figure:mask_switchboard"]
+board = MaskSwitchboard()
+board
+
+# %% [markdown]
+# A 0 in the figure is exact, too. The next cells look your switches up in the tables above, and run the network once more
+# as you have set it. They stop if what they find is not on show.
+
+# %%
+switches = {
+    "mask_code_sum": board.mask_code_sum,
+    "mask_code_count": board.mask_code_count,
+    "mask_hazard": board.mask_hazard,
+}
+on = [*switches.values(), board.mask_loss]
+missing = tuple(
+    name for name, is_on in zip(MASKS, on, strict=True) if not is_on
+)
+world = board.world.replace("-", " ")
+looked_up = {effect.off: effect for effect in worlds[world]}[missing]
+board.agrees(
+    loss_change=looked_up.loss_change,
+    gradient_change=looked_up.gradient_change,
+)
+
+# %%
+kind = {
+    "padding_idx": None if world == "no padding_idx" else 0,
+    "bidirectional": world == "bidirectional",
+}
+as_set = TextbookLSTM(**network, **kind, **switches)(*batch).detach()
+label_there = late if world == "late label" else stop
+mask_there = visit_mask if board.mask_loss else None
+board.agrees(
+    loss=clamp_and_log_nll(as_set, label_there, observed, mask_there)
 )
 
 # %% [markdown]
-# Filled circle: the mask is on. A filled cell is a change, with its size.
-#
 # ## 5. A label past the last visit
 #
 # Somebody counted the visit of the event as one more row, and wrote Ben's event into row 2, where there is only padding.

@@ -12,6 +12,7 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
+from lifelines.utils import concordance_index
 from sklearn.metrics import roc_auc_score
 
 from visitwise import check, metrics, plots
@@ -22,7 +23,9 @@ from visitwise.losses import outcome_nll
 from visitwise.model import SurvivalRNN
 from visitwise.notebook import fact, show
 from visitwise.simulate import TEACHING, draw_outcome
+from visitwise.trained import curve, load
 from visitwise.training import evaluate_nll, fit
+from visitwise.widgets import LengthLeak, TrainingReplay
 
 torch.set_default_dtype(torch.float64)
 torch.set_num_threads(1)
@@ -236,6 +239,65 @@ pd.Series(dropped, name="share dropped").rename_axis(
 assert dropped[3] > dropped[5] > dropped[10] > dropped[40]
 
 # %% [markdown]
+# The next figure has 30 patients with twelve rows at most, and shows the pairs of one of them. Patient 4 had the event in
+# the first row. Before you drag her last visit to the right: does her score rise or fall, and what should it do? Then
+# take hold of the horizon.
+
+# %% tags=["figure:length_leak"]
+leak = LengthLeak()
+leak
+
+# %% [markdown]
+# Here are the figure's six scores, from its hazards, and its three rules for equal scores. The cells stop if the C-index
+# that you have chosen is not the one on show.
+
+# %%
+each = torch.tensor(leak.given["hazards"][leak.model])
+last, seen = (torch.tensor(leak.given[k]) for k in ("stop", "observed"))
+last[leak.person] = leak.rows or last[leak.person]
+end = last[:, None] - 1
+total = each.cumsum(1).gather(1, end)[:, 0]
+score = {
+    "sum": total,
+    "minus": -total,
+    "mean": total / last,
+    "largest": evaluation.highest(each, last),
+    "last": each.gather(1, end)[:, 0],
+    "horizon": 1 - (1 - each).cumprod(1)[:, leak.horizon - 1],
+}[leak.score]
+
+# %%
+ended = Outcome.of(last, seen)
+rounded = score.round(decimals=12)
+c_of_ties = {
+    "half": float(metrics.concordance(score, ended)),
+    "wrong": evaluation.ties_lose(rounded, last, seen),
+    "exact": concordance_index(last, -score, seen),
+}
+leak.agrees(c=c_of_ties[leak.ties])
+
+# %% [markdown]
+# What are *equal* scores? Give all 30 the same hazard, one tenth, and take the mean of each record: one tenth for
+# everybody. But a tenth added three times and divided by three is not quite a tenth to a computer, and `lifelines`
+# compares to the last digit. Which C-index does it find?
+
+# %%
+guess = None
+drawn = torch.tensor(leak.given["stop"])
+means = torch.full_like(each, 0.1).cumsum(1)[range(30), drawn - 1] / drawn
+c_rounded = concordance_index(drawn, -means, seen)
+wrong = {"so it is if means that are apart by rounding are equal": 0.5}
+check.near(guess, c_rounded, mistakes=wrong)
+
+# %%
+assert metrics.concordance(means, Outcome.of(drawn, seen)).value == 0.5
+assert c_rounded > 0.6
+c_rounded
+
+# %% [markdown]
+# `metrics.concordance` takes scores that are apart by rounding alone for equal. `lifelines` lets rounding decide, and
+# [0.66](fact:eval_c_rounded) comes out for a model that knows nothing.
+#
 # ## 4. The loop
 #
 # Now train. These are patients whose true hazard *changes* with what each visit records (the simulator's `TEACHING`
@@ -296,6 +358,44 @@ bias = learned[visits.mask][lowest].mean() / judges.hazard[lowest].mean()
 assert together > 0.85
 assert bias > 1.2
 together, bias
+
+# %% [markdown]
+# How do they get there? The package brings a smaller model, trained on 40,000 patients, with its weights as they were
+# after eight of the epochs. Predict first: what does it say of one patient before the first epoch, and after the last?
+
+# %% tags=["figure:training_replay"]
+replay = TrainingReplay()
+replay
+
+# %% [markdown]
+# Drag the dot on the loss, the end of the record and the kidney injury. `replay.visits()` is the record on show. The
+# next cell has the same weights read it and stops if what it finds is not in the figure.
+
+# %%
+record = replay.visits()
+replayed = load(replay.model, replay.epoch).double()
+says = replayed.predict(record).hazard[0]
+true = TEACHING.hazard(record)
+ending = Outcome.of(
+    torch.tensor([replay.length]), torch.tensor([replay.observed])
+)
+cost = outcome_nll(replayed(record), ending, "sum")
+falls = curve(replay.model)
+replay.agrees(
+    mean_error=(says - true).abs().mean(),
+    nll=cost,
+    validation=falls["validation"][replay.epoch],
+)
+
+# %% [markdown]
+# The loss of patients who were not trained on falls towards that of their true hazards, and not to 0. A model that
+# reads the later visits, too, gets below it. Nobody can who does not see ahead.
+
+# %%
+past, ahead = (curve(name) for name in ("causal", "bidirectional"))
+assert past["oracle"] < past["validation"][-1] < past["validation"][0]
+assert ahead["validation"][-1] < ahead["oracle"] == past["oracle"]
+ahead["validation"][-1], past["oracle"], past["validation"][-1]
 
 # %% [markdown]
 # ## 5. One constant for the epoch
@@ -704,6 +804,7 @@ one_half = dropping(
 )
 fact("eval_test_dropped", one_half)
 fact("eval_c_same", float(c_same))
+fact("eval_c_rounded", c_rounded)
 for name, one, total in zip(
     ("ada", "ben", "cleo"), three[:, 0], sums, strict=False
 ):

@@ -736,7 +736,7 @@ show(
 # %% [markdown]
 # [0.64](fact:leak_cold_ever) and [0.27](fact:leak_no_cold_ever), of a code that does nothing. Whoever stays free of the
 # event longer has more visits to catch a cold at: the group is made of the outcome. Grouped by what is known at visit
-# 2, and counted from row 3 on, it is [0.46](fact:leak_cold_known) and [0.42](fact:leak_no_cold_known).
+# 2, and counted from row 3 on, it is [0.45](fact:leak_cold_known) and [0.42](fact:leak_no_cold_known).
 #
 # ### Splits
 #

@@ -659,7 +659,7 @@ assert abs(off_by["horizon head"]) < 0.05
 assert abs(off_by["yes or no, weighed"]) < 0.05
 
 # %% [markdown]
-# Leaving them out makes it [17%](fact:ext_bce_too_high_by) too high: who was lost after two intervals is gone, who had
+# Leaving them out makes it [16%](fact:ext_bce_too_high_by) too high: who was lost after two intervals is gone, who had
 # the event after two intervals stays in. Weighed, it is about right, and needs the probability of being followed, which
 # the likelihood does not.
 #

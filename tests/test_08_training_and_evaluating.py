@@ -15,6 +15,7 @@ from sksurv.metrics import brier_score
 from sksurv.util import Surv
 from torch import Tensor
 
+from tests.figures import training_replay
 from visitwise import metrics, training
 from visitwise.baselines import LifeTableHazard, best_constant_hazard
 from visitwise.check import evaluation
@@ -23,7 +24,9 @@ from visitwise.functional import hazard_nll
 from visitwise.losses import outcome_nll
 from visitwise.model import SurvivalRNN
 from visitwise.simulate import TEACHING, draw_outcome
+from visitwise.trained import EPOCHS
 from visitwise.training import evaluate_nll, fit
+from visitwise.widgets import TrainingReplay
 
 PAGE = Path(__file__).resolve().parents[1] / "explainer" / "08-training-and-evaluating.md"
 WIDTH = 40
@@ -296,3 +299,36 @@ def test_a_curve_that_ends_with_the_record_is_refused_as_a_forecast() -> None:
     curve = (1 - hazard).cumprod(1).where(torch.arange(WIDTH) < outcome.stop[:, None], torch.nan)
     with pytest.raises(ValueError, match="made at the landmark"):
         metrics.brier(curve, outcome, 10)
+
+
+# ------------------------------------------------------------------------------------------------ the training replay
+
+
+def replayed(**state: object) -> dict[str, float]:
+    replay = TrainingReplay(**state)
+    return training_replay.oracle(replay.state, replay.given)
+
+
+def test_in_the_replay_only_the_model_that_reads_ahead_moves_a_hazard_before_a_change() -> None:
+    for patient in training_replay.PATIENTS:
+        for length, visit in ((2, 1), (5, 4), (8, 4)):
+            changed: dict[str, object] = {"patient": patient, "length": length, "visit": visit}
+            for epoch in EPOCHS["causal"]:
+                shown = replayed(**changed, epoch=epoch)
+                assert max(shown["moved_by_cut"], shown["moved_by_injury"]) < 1 + 1e-9
+            ahead = replayed(**changed, model="bidirectional")
+            assert ahead["moved_by_cut"] > 1000
+            assert ahead["moved_by_injury"] > 1.001
+            assert ahead["validation"] < ahead["oracle"]
+
+
+def test_the_replays_hazards_come_closer_until_order_counts_as_it_should() -> None:
+    for patient in training_replay.PATIENTS:
+        untrained, trained = (replayed(patient=patient, epoch=epoch, length=10) for epoch in (0, 16))
+        assert trained["mean_error"] < 0.3 * untrained["mean_error"]
+        assert untrained["oracle"] < trained["validation"] < 0.6 * untrained["validation"]
+    # Ben's injury comes before his diabetes, which does not count. After one epoch the model cannot tell.
+    early, late = (replayed(patient="Ben", epoch=epoch, length=7)["hazard"] for epoch in (1, 16))  # type: ignore[arg-type]
+    truth = replayed(patient="Ben", length=7)["true_hazard"]
+    assert early[6] > 3 * truth[6]  # type: ignore[index]
+    assert 0.5 < late[6] / truth[6] < 1.5  # type: ignore[index]

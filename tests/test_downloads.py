@@ -17,7 +17,9 @@ import downloads
 import exercises
 
 RUNNER = ROOT / "tests" / "downloaded.py"
-NAMES = sorted(path.stem for path in (ROOT / "notebooks").glob("*.py"))
+NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.py"))
+NAMES = [path.stem for path in NOTEBOOKS]
+WITH_EXERCISES = [path.stem for path in NOTEBOOKS if 'tags=["solution"]' in path.read_text(encoding="utf-8")]
 PLACES = (
     downloads.Place("01-hazard.md", "01-hazard/", "From hazard to likelihood"),
     downloads.Place("notebooks/02_bce.ipynb", "notebooks/02_bce/", "Per-visit BCE, step by step"),
@@ -100,6 +102,15 @@ def test_one_file_has_solutions_and_outputs_and_the_other_has_neither() -> None:
     assert {one["id"] for one in empty["cells"]} < {one["id"] for one in whole["cells"]}
 
 
+def test_notebook_without_exercises_is_offered_once() -> None:
+    notebook = {"cells": [cell("code", "x = 1")], "metadata": {}, "nbformat": 4, "nbformat_minor": 5}
+    assert list(downloads.files(json.dumps(notebook), "tool", HERE)) == ["tool.ipynb"]
+    assert not downloads.has_exercises(notebook)
+    offered = downloads.offer("tool", "https://github.com/us/it", exercises=False)
+    assert 'Download this notebook <a href="tool.ipynb" download>with its outputs</a>. Or <a' in offered
+    assert "exercises" not in offered
+
+
 @pytest.fixture(scope="module")
 def offered() -> dict[str, Path]:
     """The files of the built site, by their name."""
@@ -108,8 +119,8 @@ def offered() -> dict[str, Path]:
     return found
 
 
-def test_every_notebook_is_offered_twice_and_its_page_says_so(offered: dict[str, Path]) -> None:
-    assert sorted(offered) == sorted([*NAMES, *(f"{name}-exercises" for name in NAMES)])
+def test_every_notebook_is_offered_and_its_page_says_so(offered: dict[str, Path]) -> None:
+    assert sorted(offered) == sorted([*NAMES, *(f"{name}-exercises" for name in WITH_EXERCISES)])
     for path in offered.values():
         page = (path.parent / "index.html").read_text(encoding="utf-8")
         assert f'<a href="{path.name}" download>' in page
@@ -119,7 +130,7 @@ def test_every_notebook_is_offered_twice_and_its_page_says_so(offered: dict[str,
 def test_offered_notebook_is_a_notebook_and_names_nothing_of_this_build(name: str, offered: dict[str, Path]) -> None:
     import nbformat
 
-    for which in (name, f"{name}-exercises"):
+    for which in [name, *([f"{name}-exercises"] if name in WITH_EXERCISES else [])]:
         text = offered[which].read_text(encoding="utf-8")
         notebook = nbformat.reads(text, as_version=4)
         nbformat.validate(notebook)
@@ -128,10 +139,11 @@ def test_offered_notebook_is_a_notebook_and_names_nothing_of_this_build(name: st
         for one in notebook.cells:
             links = re.findall(r"\]\((?!https?://)[^)]*\)", one.source) if one.cell_type == "markdown" else []
             assert links == []
-    assert not any("solution" in one.metadata.get("tags", []) or one.get("outputs") for one in notebook.cells)
+    if name in WITH_EXERCISES:
+        assert not any("solution" in one.metadata.get("tags", []) or one.get("outputs") for one in notebook.cells)
 
 
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", WITH_EXERCISES)
 def test_offered_exercises_run_untouched_with_nothing_but_the_package(
     name: str, offered: dict[str, Path], tmp_path: Path
 ) -> None:
@@ -139,9 +151,10 @@ def test_offered_exercises_run_untouched_with_nothing_but_the_package(
     assert done.returncode == 0, f"{done.stderr}\n{offender(done.stderr, name)}"
 
 
-def test_offered_notebook_runs_with_its_solutions_too(offered: dict[str, Path], tmp_path: Path) -> None:
-    """One of them: its cells are those that ran when it was executed."""
-    done = alone(offered[NAMES[0]], tmp_path)
+@pytest.mark.parametrize("name", [WITH_EXERCISES[0], *(one for one in NAMES if one not in WITH_EXERCISES)])
+def test_offered_notebook_runs_with_its_solutions_too(name: str, offered: dict[str, Path], tmp_path: Path) -> None:
+    """One of those with exercises: its cells are those that ran when it was executed. And those without any."""
+    done = alone(offered[name], tmp_path)
     assert done.returncode == 0, done.stderr
 
 

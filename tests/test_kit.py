@@ -230,9 +230,9 @@ def test_no_two_questions_of_a_figure_share_their_answers(name: str) -> None:
     module, given = json.dumps((figures.WIDGETS / f"{name}.js").as_uri()), json.dumps(figures.widget(name)().given)
     legends = run(f"""
         const {{ figure }} = await import({module});
-        const state = kit.start(figure);
+        const [state, given] = [kit.start(figure), {given}];
         const ui = {{ width: 640, narrow: false, live: true, set: () => {{}}, handle: kit.noHandle }};
-        const tree = kit.h("div", null, figure.controls?.(state, figure.out(state, {given}), ui, {given}));
+        const tree = kit.h("div", null, figure.controls?.(state, figure.out(state, given), ui, given));
         const inside = (one) => [one, ...(one.children ?? []).flatMap(inside)];
         return inside(tree).filter((one) => one.tag === "fieldset")
           .map((set) => [...new Set(inside(set).map((one) => one.attributes?.name).filter(Boolean))].join())
@@ -424,6 +424,57 @@ def test_left_and_right_go_along_a_row_and_tab_comes_back_to_the_place_that_was_
     kit.press(bar(2))
     kit.ask("model.set('bars', [0.5, 0.5])")
     assert kit.ask("[...root.querySelectorAll('.handle')].map((one) => one.tabIndex)") == [-1, 0, 0]
+
+
+# A row of handles that move sideways; only those beside the chosen one are drawn, and the first cannot move.
+ROW = """async () => {
+  const { canvas, host } = await import("/widgets/kit.js");
+  const figure = {
+    name: "row", claim: "A row",
+    state: { days: { start: [0, 3, 6, 9], from: 0, to: 12, step: 1 }, chosen: { start: 1, from: 0, to: 3, step: 1 } },
+    out: ({ chosen }) => ({ chosen }),
+    picture: ({ days, chosen }, out, ui) => canvas(ui.width, 60, days.map((day, k) => Math.abs(k - chosen) < 2 &&
+      ui.handle({
+        label: `day ${k}`, text: `it is ${day}`, value: day, step: 1, sideways: true, x: 30 + 40 * day, y: 30,
+        from: k && days[k - 1] + 1, to: k && (days[k + 1] ?? 13) - 1, group: "day", place: k, count: 4,
+        stop: k === chosen, along: (next) => ui.set({ chosen: next }), chosen: () => ui.set({ chosen: k }),
+        at: (x) => (x - 30) / 40, set: (value) => ui.set({ days: days.with(k, value) }),
+      }))),
+    sentence: () => "A row of 4.", table: () => ({ caption: "", head: [], rows: [] }),
+  };
+  end();
+  for (const key of Object.keys(model.values)) delete model.values[key];
+  window.end = host(figure).render({ model, el });
+}"""
+
+
+@pytest.mark.browser
+def test_what_moves_sideways_keeps_left_and_right_and_up_and_down_go_along_its_row(kit: Kit) -> None:
+    kit.ask(ROW)
+    stops = "[...root.querySelectorAll('.handle')].filter((one) => one.tabIndex === 0).map((one) => one.ariaLabel)"
+    assert kit.press("[data-handle='day 1']", "ArrowRight")["days"] == [0, 4, 6, 9]
+    for key, place in {"ArrowDown": 2, "ArrowUp": 1}.items():
+        kit.page.keyboard.press(key)
+        assert kit.ask("root.activeElement.dataset.handle") == f"day {place}"
+        assert kit.ask(stops) == [f"day {place}"]
+    for place in (2, 3, 3):  # the last one is drawn when its neighbour is chosen, and the row ends there
+        kit.page.keyboard.press("ArrowDown")
+        assert kit.ask("root.activeElement.dataset.handle") == f"day {place}"
+    assert kit.state == {"days": [0, 4, 6, 9], "chosen": 3}
+    assert kit.press("[data-handle='day 3']", "ArrowLeft", "ArrowLeft", "ArrowLeft")["days"] == [0, 4, 6, 7]
+
+
+@pytest.mark.browser
+def test_a_handle_that_cannot_move_is_no_slider_and_is_gone_along_all_the_same(kit: Kit) -> None:
+    kit.ask(ROW)
+    names = (
+        "[...$(\"[data-handle='day 0']\").attributes].map(({ name }) => name).filter((name) => /role|aria/.test(name))"
+    )
+    assert kit.ask(names) == ["role", "aria-label", "aria-description"]
+    assert kit.ask("$(\"[data-handle='day 0']\").getAttribute('role')") == "button"
+    assert kit.press("[data-handle='day 0']", "ArrowRight", "End")["days"] == [0, 3, 6, 9]
+    kit.page.keyboard.press("ArrowDown")
+    assert kit.ask("root.activeElement.dataset.handle") == "day 1"
 
 
 @pytest.mark.browser

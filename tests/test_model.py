@@ -1,5 +1,7 @@
 """The model: paths that are equal, predictions that depend on nobody else, and on no later visit."""
 
+import math
+
 import pytest
 import torch
 from torch import Tensor
@@ -246,6 +248,23 @@ def test_a_measurement_known_once_is_centred_on_itself() -> None:
 def test_a_bidirectional_model_on_the_padded_path_is_refused() -> None:
     with pytest.raises(ValueError, match="reads padding backwards"):
         SurvivalRNN(random_cohort(2, seed=0).visits.schema, bidirectional=True, demonstration=True)
+
+
+def test_a_model_in_float64_reads_times_and_counts_in_float64() -> None:
+    """Against Python's own logarithms: what float32 would leave of them differs in the eighth digit."""
+    visits = Visits.from_lists([[["a"], ["a", "b", "c"], []]], day=[[3.5, 40, 1000]])
+    encoder = SurvivalRNN(visits.schema, embedding=2).encoder
+    numbers = encoder.double()(visits)[:, 2:]
+    counts, gaps, since = [1, 3, 0], [0, 36.5, 960], [0, 36.5, 996.5]
+    expected = [
+        [math.log1p(one) for one in row]
+        for row in zip(counts, [gap / 30 for gap in gaps], [days / 365.25 for days in since], range(3), strict=True)
+    ]
+    assert numbers.dtype == torch.float64
+    torch.testing.assert_close(numbers, torch.tensor(expected, dtype=torch.float64), rtol=0, atol=1e-15)
+    rounded = encoder.float()(visits)[:, 2:]
+    assert rounded.dtype == torch.float32
+    assert torch.equal(rounded, numbers.float())
 
 
 def test_a_model_in_float64_predicts_in_float64() -> None:

@@ -38,6 +38,8 @@ EXCUSED = {
     "plots.HasHistory": "a protocol: what `training_history` asks for",
     "simulate.Effects": "settings; the simulators made of them have examples",
     "textbook.Effect": RESULTS,
+    "trained.Curve": RESULTS,
+    "trained.train": "trains for a minute; `python -m visitwise.trained` runs it",
     "training.History": RESULTS,
     "visits.Padded": RESULTS,
     "visits.check_sizes": "guards what was loaded from a file; `Cohort.load` calls it",

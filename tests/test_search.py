@@ -27,6 +27,7 @@ ASKED = {
     "cloglog": "10-comparisons/",
     "focal loss": "11-loss-zoo/",
     "packing": "06-packing/",
+    "playground": "playground/",
 }
 HITS = """() => [...document.querySelectorAll(".md-search-result__item")].slice(0, 3).map((item) =>
   [...item.querySelectorAll("a")].map((link) => new URL(link.href)).map((url) => url.pathname.slice(1) + url.hash))"""

@@ -7,22 +7,24 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable
-from dataclasses import replace
+from collections.abc import Callable, Iterable
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 
 from tests.cohorts import nll_by_hand, random_cohort
 from visitwise.cohort import Cohort, Outcome
 from visitwise.functional import Reduction, hazard_nll, logits_from_hazard
 from visitwise.losses import outcome_competing_nll, outcome_horizon_nll, outcome_nll
 from visitwise.model import CompetingRisksRNN, HorizonRNN, SurvivalRNN
-from visitwise.training import OutcomeLoss, evaluate_nll, fit, load_model, save_model
+from visitwise.training import History, Model, OutcomeLoss, evaluate_nll, fit, load_model, save_model
 from visitwise.visits import Visits
 
 SMALL = {"embedding": 4, "hidden": 5}
@@ -318,6 +320,166 @@ def test_weights_that_do_not_fit_the_description_are_refused(cohorts: tuple[Coho
     (tmp_path / "model.json").write_text(json.dumps(description), "utf-8")
     with pytest.raises(ValueError, match="do not fit its description"):
         load_model(tmp_path)
+
+
+def described(path: Path) -> dict[str, Any]:
+    """What a file of weights says of its model."""
+    with safe_open(path, "pt") as file:
+        words: dict[str, Any] = json.loads(file.metadata()["visitwise"])
+        return words
+
+
+@pytest.mark.parametrize("kind", [SurvivalRNN, CompetingRisksRNN, HorizonRNN])
+@pytest.mark.parametrize("precision", [torch.float32, torch.float64])
+def test_one_file_holds_a_model_bit_for_bit(
+    kind: type[Model], precision: torch.dtype, cohorts: tuple[Cohort, Cohort], tmp_path: Path
+) -> None:
+    train, validation = cohorts
+    model = kind.for_cohort(train, **SMALL, cell="gru", time_features=False).to(precision)
+    path = tmp_path / "new folder" / "my.model.safetensors"
+    save_model(model, path)
+    assert [file.name for file in path.parent.iterdir()] == [path.name]
+    loaded = load_model(path)
+    assert type(loaded) is kind
+    assert (loaded.schema, loaded.settings) == (model.schema, model.settings)
+    assert not loaded.training
+    said = loaded(validation.visits)
+    assert said.dtype == precision
+    assert torch.equal(said.nan_to_num(-1), model(validation.visits).nan_to_num(-1))
+
+
+def test_a_file_takes_the_place_of_the_one_before_and_leaves_its_neighbours(
+    cohorts: tuple[Cohort, Cohort], tmp_path: Path
+) -> None:
+    (tmp_path / "other.safetensors").write_text("mine")
+    for seed in (1, 2):
+        save_model(SurvivalRNN.for_cohort(cohorts[0], **SMALL, seed=seed), str(tmp_path / "model.safetensors"))
+    assert load_model(str(tmp_path / "model.safetensors")).settings["seed"] == 2
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.safetensors", "other.safetensors"]
+    assert (tmp_path / "other.safetensors").read_text() == "mine"
+
+
+def test_weights_beside_a_description_and_in_a_checkpoint_say_which_model_they_belong_to(
+    cohorts: tuple[Cohort, Cohort], tmp_path: Path
+) -> None:
+    train, validation = cohorts
+    model = SurvivalRNN.for_cohort(train, **SMALL)
+    save_model(model, tmp_path / "model")
+    fit(model, train, validation, **{**RUN, "epochs": 1}, checkpoint=tmp_path / "run")
+    told = {"kind": "SurvivalRNN", "settings": model.settings, "schema": asdict(model.schema)}
+    files = [*tmp_path.glob("model/*.safetensors"), *tmp_path.glob("run/*.safetensors")]
+    assert len(files) == 2
+    assert [described(path) for path in files] == [json.loads(json.dumps(told))] * 2
+
+
+def test_the_weights_of_a_checkpoint_are_read_as_the_best_model_so_far(
+    cohorts: tuple[Cohort, Cohort], tmp_path: Path
+) -> None:
+    train, validation = cohorts
+    model = SurvivalRNN.for_cohort(train, **SMALL)
+    history = fit(
+        model, train, validation, **{**RUN, "epochs": 30, "patience": 4}, learning_rate=0.1, checkpoint=tmp_path
+    )
+    assert history.best_epoch < len(history.train_nll) - 1
+    (path,) = tmp_path.glob("*.safetensors")
+    loaded = load_model(path)
+    assert isinstance(loaded, SurvivalRNN)
+    assert weights(loaded) == weights(model)
+    assert load_file(path)["model.head.bias"] != load_file(path)["best.head.bias"]
+
+
+@pytest.mark.parametrize(
+    ("spoil", "error", "message"),
+    [
+        (lambda path: path.unlink(), FileNotFoundError, "is not there; expected a file written by save_model"),
+        (lambda path: (path.unlink(), path.mkdir()), FileNotFoundError, "is not there; expected a file written by"),
+        (lambda path: path.write_bytes(path.read_bytes()[:-4]), ValueError, "cannot be read: "),
+        (lambda path: path.write_bytes(path.read_bytes()[:50]), ValueError, "cannot be read: "),
+        (lambda path: path.write_bytes(b""), ValueError, "cannot be read: "),
+        (lambda path: path.write_bytes(b"PK\x03\x04" + bytes(100)), ValueError, "cannot be read: "),
+        (
+            lambda path: saying(path, None),
+            ValueError,
+            "does not say which model its weights belong to; expected a file",
+        ),
+        (
+            lambda path: saying(path, {"format": "pt"}),
+            ValueError,
+            "does not say which model its weights belong to; exp",
+        ),
+        (lambda path: saying(path, {"visitwise": "{"}), ValueError, "cannot be read: "),
+        (lambda path: saying(path, {"visitwise": "[]"}), ValueError, "cannot be read: its description is "),
+        (lambda path: saying(path, {"visitwise": "{}"}), ValueError, "weights do not fit its description: "),
+        (lambda path: saying(path, more={"extra": torch.ones(1)}), ValueError, "weights do not fit its description: "),
+        (lambda path: saying(path, fewer=["head.bias"]), ValueError, "weights do not fit its description: "),
+        (lambda path: saying(path, more={"head.bias": torch.ones(2)}), ValueError, "do not fit its description: "),
+    ],
+)
+def test_a_file_that_holds_no_model_is_refused_by_name(
+    spoil: Callable[[Path], object],
+    error: type[Exception],
+    message: str,
+    cohorts: tuple[Cohort, Cohort],
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "model.safetensors"
+    save_model(SurvivalRNN.for_cohort(cohorts[0], **SMALL), path)
+    spoil(path)
+    with pytest.raises(error, match=rf"model\.safetensors .*{message}"):
+        load_model(path)
+
+
+def saying(
+    path: Path, words: dict[str, str] | str | None = "same", more: Any = None, fewer: Iterable[str] = ()
+) -> None:
+    """The file again, with other metadata, more tensors or fewer."""
+    with safe_open(path, "pt") as file:
+        metadata = file.metadata() if words == "same" else words
+    tensors = {name: value for name, value in load_file(path).items() if name not in fewer} | (more or {})
+    save_file(tensors, path, metadata)
+
+
+def test_what_is_called_after_each_epoch_sees_the_model_as_it_is_then(
+    cohorts: tuple[Cohort, Cohort], tmp_path: Path
+) -> None:
+    train, validation = cohorts
+    seen: list[tuple[dict[str, bytes], int, float]] = []
+
+    def keep(model: SurvivalRNN, history: History) -> None:
+        assert not model.training
+        assert len(history.train_nll) == len(history.validation_nll) == len(seen) + 1
+        seen.append((weights(model), history.best_epoch, evaluate_nll(model, validation)))
+
+    model, alone = (SurvivalRNN.for_cohort(train, **SMALL) for _ in range(2))
+    run = {**RUN, "learning_rate": 0.1}
+    history = fit(model, train, validation, **run, after_epoch=keep)
+    assert [nll for _, _, nll in seen] == pytest.approx(history.validation_nll)
+    assert len({epoch["head.bias"] for epoch, _, _ in seen}) == len(seen) == RUN["epochs"]
+    assert weights(model) == seen[history.best_epoch][0]
+    fit(alone, train, validation, **run)
+    assert weights(alone) == weights(model)  # looking on changes nothing
+
+
+def test_a_run_stopped_by_what_is_called_after_an_epoch_goes_on_from_its_checkpoint(
+    cohorts: tuple[Cohort, Cohort], tmp_path: Path
+) -> None:
+    train, validation = cohorts
+    whole, model = (SurvivalRNN.for_cohort(train, **SMALL) for _ in range(2))
+    fit(whole, train, validation, **RUN)
+
+    def stop(model: SurvivalRNN, history: History) -> None:
+        if len(history.train_nll) == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fit(model, train, validation, **RUN, checkpoint=tmp_path, after_epoch=stop)
+    model, epochs = SurvivalRNN.for_cohort(train, **SMALL), []
+    fit(
+        model, train, validation, **RUN, checkpoint=tmp_path,
+        after_epoch=lambda _, history: epochs.append(len(history.train_nll)),
+    )  # fmt: skip
+    assert epochs == [4, 5, 6]
+    assert weights(model) == weights(whole)
 
 
 def test_evaluate_nll_is_per_row_and_independent_of_the_batch_size(cohorts: tuple[Cohort, Cohort]) -> None:

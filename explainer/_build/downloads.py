@@ -1,8 +1,8 @@
-"""The two files that each notebook's page offers, for Jupyter on a machine that has the package and nothing else.
+"""The files that each notebook's page offers, for Jupyter on a machine that has the package and nothing else.
 
 `NN_slug.ipynb` is the executed notebook with its solutions and outputs, `NN_slug-exercises.ipynb` the one to work in:
-no solutions, no outputs. In both, what only this site's build understands has become plain text: checked numbers, marks
-and links to files that a reader does not have beside the notebook.
+no solutions, no outputs. A notebook without exercises is offered once. What only this site's build understands has
+become plain text: checked numbers, marks and links to files that a reader does not have beside the notebook.
 """
 
 import functools
@@ -45,11 +45,22 @@ class Site:
         return next((place for place in self.places if place.uri == uri), None)
 
 
-def offer(name: str, repository: str) -> str:
-    """What one can do with a notebook: download it, and run it elsewhere where its source is public."""
-    whole = f'<a href="{name}.ipynb" download>with solutions and outputs</a>'
-    empty = f'<a href="{name}-exercises.ipynb" download>with the exercises alone</a>'
-    text = f"Download this notebook {whole} or {empty}."
+def has_exercises(notebook: Notebook) -> bool:
+    """Whether there is anything to leave out for those who want to work by themselves."""
+    return any(_is_solution(cell) for cell in notebook["cells"])
+
+
+def offer(name: str, repository: str, *, exercises: bool = True) -> str:
+    """What one can do with a notebook: download it, and run it elsewhere where its source is public.
+
+    Args:
+        name: the notebook's own, such as `01_hazard_to_likelihood`.
+        repository: where its source is, if it is anywhere.
+        exercises: whether it has any.
+    """
+    whole = f'<a href="{name}.ipynb" download>with {"solutions and " if exercises else "its "}outputs</a>'
+    empty = f' or <a href="{name}-exercises.ipynb" download>with the exercises alone</a>' if exercises else ""
+    text = f"Download this notebook {whole}{empty}."
     if found := re.fullmatch(r"https://github\.com/([\w.-]+/[\w.-]+?)(\.git)?/?", repository):
         binder = f"https://mybinder.org/v2/gh/{found[1]}/HEAD?urlpath=lab/tree/notebooks/{name}.py"
         text += f' Or <a href="{binder}">run it on Binder</a>, which takes minutes to start.'
@@ -66,7 +77,14 @@ def files(executed: str, name: str, site: Site) -> dict[str, str]:
         site: what the notebook's links lead to.
     """
     whole = _for_readers(executed, name, site)
-    return {f"{name}.ipynb": _dump(whole), f"{name}-exercises.ipynb": _dump(_without_solutions(whole))}
+    offered = {f"{name}.ipynb": _dump(whole)}
+    if has_exercises(whole):
+        offered[f"{name}-exercises.ipynb"] = _dump(_without_solutions(whole))
+    return offered
+
+
+def _is_solution(cell: dict[str, Any]) -> bool:
+    return "solution" in cell["metadata"].get("tags", [])
 
 
 def _for_readers(executed: str, name: str, site: Site) -> Notebook:
@@ -87,7 +105,7 @@ def _for_readers(executed: str, name: str, site: Site) -> Notebook:
 def _without_solutions(whole: Notebook) -> Notebook:
     cells = []
     for cell in whole["cells"]:
-        if "solution" in cell["metadata"].get("tags", []):
+        if _is_solution(cell):
             continue
         cells.append(cell | {"outputs": [], "execution_count": None} if cell["cell_type"] == "code" else cell)
     return whole | {"cells": cells}

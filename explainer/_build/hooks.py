@@ -39,7 +39,7 @@ import ledger
 
 RESULTS = "tests/benchmarks/results"
 GLOSSARY = "glossary.md"
-CHAPTER = re.compile(r"\d\d-[\w-]+\.md")
+TAUGHT = re.compile(r"(?:\d\d-[\w-]+|playground)\.md")  # pages that explain the words they use
 
 log = logging.getLogger("mkdocs.hooks.visitwise")
 typesetter = formulas.Typesetter()
@@ -148,7 +148,8 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
     if uri in executed:
         stray.check_alt_texts(pages.code(executed[uri]), report)
         text = pages.to_markdown(executed[uri], report, prose)
-        offered = downloads.offer(Path(uri).stem, config.repo_url or "")
+        exercises = downloads.has_exercises(executed[uri])
+        offered = downloads.offer(Path(uri).stem, config.repo_url or "", exercises=exercises)
         return re.sub(r"^(# .*\n)", rf"\1\n{offered}\n", text, count=1)
     if uri.endswith(".md"):
         text = sources.show(pages.foldable(prose(markdown)), root / "src", report)
@@ -170,7 +171,7 @@ def on_page_context(context: dict[str, Any], page: Page, config: MkDocsConfig, n
 def on_page_content(content: str, page: Page, config: MkDocsConfig, files: Files) -> str:
     content = links.to_repository(content, config.repo_url or "")
     content = re.sub(r"<th([^>]*)>\s*</th>", r"<td\1></td>", content)  # a heading that heads nothing
-    if CHAPTER.fullmatch(page.file.src_uri):
+    if TAUGHT.fullmatch(page.file.src_uri):
         content = terms.link(content, glossary, page.url, files.get_file_from_path(GLOSSARY).page.url.rstrip("/"))
     return content
 

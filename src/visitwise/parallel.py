@@ -64,12 +64,22 @@ def exact_mean(loss_sum: Float[Tensor, ""], count: int) -> Float[Tensor, ""]:
 
 
 def place() -> tuple[int, int]:
-    """The number of this process, from 0, and of how many; `(0, 1)` where there is one."""
+    """The number of this process, from 0, and of how many there are.
+
+    Examples:
+        >>> place()
+        (0, 1)
+    """
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
 def sum_over_processes(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
-    """The sum of what all processes hold, in every one of them; alone, the values themselves."""
+    """The sum of what all processes hold, in every one of them; alone, the values themselves.
+
+    Examples:
+        >>> sum_over_processes(torch.tensor([2.0, 3.0]))
+        tensor([2., 3.])
+    """
     if dist.is_initialized():
         dist.all_reduce(values)
     return values
@@ -77,7 +87,11 @@ def sum_over_processes(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape
 
 @torch.no_grad()
 def begin_alike(model: nn.Module) -> None:
-    """Every process gets the weights and buffers of process 0."""
+    """Every process gets the weights and buffers of process 0.
+
+    Examples:
+        >>> begin_alike(nn.Linear(2, 1))  # alone, it begins as it is
+    """
     if dist.is_initialized():
         for values in model.state_dict().values():
             dist.broadcast(values, 0)
@@ -88,6 +102,13 @@ def sum_gradients(model: nn.Module) -> None:
 
     A sum needs no care for shares of unequal size: divide the loss by what is the same for all, as `fit` does, and it
     is the gradient of one process. Who had no patient adds zeros.
+
+    Examples:
+        >>> model = nn.Linear(2, 1, bias=False)
+        >>> model(torch.tensor([[1.0, 2.0], [3.0, 4.0]])).sum().backward()
+        >>> sum_gradients(model)
+        >>> model.weight.grad
+        tensor([[4., 6.]])
     """
     if not dist.is_initialized():
         return
@@ -103,6 +124,11 @@ def joined() -> Iterator[int]:
     """Joins the processes that `torchrun` started, if it started this one, and leaves them at the end; gives the rank.
 
     On the CPU, with `gloo`. If a process dies, `torchrun` ends the others.
+
+    Examples:
+        >>> with joined() as rank:
+        ...     rank
+        0
     """
     if "TORCHELASTIC_RUN_ID" not in os.environ or dist.is_initialized():
         yield place()[0]

@@ -206,6 +206,8 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
 def load_model(path: str | os.PathLike[str]) -> Model:
     """A model written by `save_model`, from its folder or its file. Numbers and JSON are read; nothing is unpickled.
 
+    The weights' file of a checkpoint can be read, too, and gives the best model so far.
+
     Raises:
         FileNotFoundError: There is no model in the folder, or no such file.
         ValueError: The weights do not fit the description beside them.
@@ -335,10 +337,14 @@ def _read_file(path: Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
         raise FileNotFoundError(f"{path} is not there; expected a file written by save_model")
     try:
         with safe_open(path, "pt") as file:
-            description: dict[str, Any] = json.loads((file.metadata() or {})["visitwise"])
-        return load_file(path), description
+            description: Any = json.loads((file.metadata() or {})["visitwise"])
+        if not isinstance(description, dict):
+            raise ValueError(f"its description is {description!r}; expected an object")
+        tensors = load_file(path)
+        return _below("best.", tensors) or tensors, description
     except KeyError as error:
-        raise ValueError(f"{path} does not say which model its weights belong to; expected {error}") from error
+        message = f"{path} does not say which model its weights belong to; expected a file written by save_model"
+        raise ValueError(message) from error
     except (ValueError, OSError, SafetensorError) as error:
         raise ValueError(f"{path} cannot be read: {error}") from error
 

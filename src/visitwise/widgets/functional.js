@@ -9,6 +9,14 @@ export const softplus = (z) => Math.max(z, 0) + Math.log1p(Math.exp(-Math.abs(z)
 /** @param {number} z */
 export const sigmoid = (z) => (z >= 0 ? 1 / (1 + Math.exp(-z)) : Math.exp(z) / (1 + Math.exp(z)));
 
+/** Softmax over the causes and "nothing", whose logit is 0. With one cause, the sigmoid. @param {number[]} logits */
+export function causeHazard(logits) {
+  const top = Math.max(0, ...logits); // so that no exponential overflows
+  const odds = logits.map((z) => Math.exp(z - top));
+  const all = Math.exp(-top) + sum(odds);
+  return odds.map((one) => one / all);
+}
+
 /** The cost of an interval survived. @param {number} hazard */
 export const survivedNll = (hazard) => -Math.log1p(-hazard);
 

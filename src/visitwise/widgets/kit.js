@@ -160,10 +160,12 @@ export const rounded = (value, step) => Number((Math.round(value / step) * step)
 
 /**
  * What can be dragged in a picture: a slider with a place. Arrow keys change it by `step`, page keys by `page`, Home and
- * End go to its ends; in a `group` (a row of bars) left and right go to the neighbour instead. `chosen` hears that it was taken hold of.
+ * End go to its ends; in a `group` (a row of bars) the keys across its way, left and right or up and down, go to the
+ * neighbour instead. `chosen` hears that it was taken hold of. A group that knows which of it is chosen says where Tab
+ * stops, and makes room for a neighbour that is not drawn when `along` is about to go there. What cannot move is a button.
  * @typedef {{ label: string, text: string, value: number, from: number, to: number, step: number, page?: number,
  *   x: number, y: number, width?: number, height?: number, sideways?: boolean, term?: string,
- *   group?: string, place?: number, count?: number, chosen?: () => void,
+ *   group?: string, place?: number, count?: number, stop?: boolean, along?: (place: number) => void, chosen?: () => void,
  *   at: (x: number, y: number) => number, set: (value: number) => void }} Handle
  */
 
@@ -185,8 +187,9 @@ const handles =
     const onkeydown = (/** @type {any} */ event) => {
       if (event.ctrlKey || event.metaKey || event.altKey) return; // the browser's own, such as back
       const along = /** @type {any} */ (STEPS)[event.key];
-      if (group && !handle.sideways && (event.key === "ArrowLeft" || event.key === "ArrowRight")) {
-        const next = clamp(place + along, 0, count - 1);
+      if (group && (handle.sideways ? /^Arrow[UD]/ : /^Arrow[LR]/).test(event.key)) {
+        const next = clamp(handle.sideways ? place - along : place + along, 0, count - 1);
+        handle.along?.(next);
         root.querySelector(`[data-handle="${group} ${next}"]`)?.focus();
       } else if (along) set(value + along * step);
       else if (event.key === "PageUp") set(value + page);
@@ -230,14 +233,18 @@ const handles =
       "g",
       {
         class: "handle",
-        role: "slider",
-        tabindex: group && Math.min(current[group] ?? 0, count - 1) !== place ? -1 : 0,
-        "aria-label": handle.label,
-        "aria-valuemin": from,
-        "aria-valuemax": to,
-        "aria-valuenow": value,
-        "aria-valuetext": handle.text,
-        "aria-orientation": handle.sideways ? "horizontal" : "vertical",
+        tabindex: (handle.stop ?? (!group || Math.min(current[group] ?? 0, count - 1) === place)) ? 0 : -1,
+        ...(to > from
+          ? {
+              role: "slider",
+              "aria-label": handle.label,
+              "aria-valuemin": from,
+              "aria-valuemax": to,
+              "aria-valuenow": value,
+              "aria-valuetext": handle.text,
+              "aria-orientation": handle.sideways ? "horizontal" : "vertical",
+            }
+          : { role: "button", "aria-label": handle.label, "aria-description": handle.text }),
         "data-handle": `${group ?? handle.label} ${place}`,
         "data-term": handle.term,
         latest: set,

@@ -7,8 +7,12 @@ import { sigmoid } from "./functional.js";
  * @typedef {{ state: number[], cell: number[], gates?: number[][] }} Memory
  */
 
-/** @param {number[]} row @param {number[]} column */
-const dot = (row, column) => row.reduce((total, weight, k) => total + weight * column[k], 0);
+/** @param {ArrayLike<number>} row @param {ArrayLike<number>} column */
+export function dot(row, column) {
+  let total = 0;
+  for (let k = 0; k < row.length; k++) total += row[k] * column[k];
+  return total;
+}
 
 /**
  * One visit read: what is remembered then, and how far each gate was open.

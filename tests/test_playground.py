@@ -1,0 +1,488 @@
+"""The playground as somebody new uses it, on the built site: two journeys, a patient shared, a model of one's own.
+
+That its numbers are the package's in any state is said by `tests/test_figures.py` and `tests/figures/playground.py`.
+"""
+
+import gzip
+import json
+import re
+import struct
+import subprocess
+import sys
+import zlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+from torch import Tensor
+
+from tests.browser import served
+from tests.built import built
+from tests.hands import Live, Mouse, drag, open_figure
+from visitwise import trained
+from visitwise.model import CompetingRisksRNN, SurvivalRNN
+from visitwise.simulate import CHECK_UP, DIABETES, FUROSEMIDE, LUNG_CANCER, PNEUMONIA, SCHEMA
+from visitwise.training import save_model
+from visitwise.visits import Schema, Visits
+from visitwise.widgets import Playground
+
+WIDE, NARROW = {"width": 1280, "height": 900}, {"width": 360, "height": 800}
+KILOBYTE = 1000
+Load = Callable[[Path], list[str]]
+
+
+@pytest.fixture(scope="module")
+def address() -> Iterator[str]:
+    assert built().build.returncode == 0, built().build.stderr
+    with served(built().site) as found:
+        yield f"{found}/playground/"
+
+
+@pytest.fixture
+def live(browser: Any, address: str) -> Iterator[Live]:
+    """The figure on its page, untouched; the browser must have nothing to complain of in the end."""
+    context = browser.new_context(viewport=WIDE, permissions=["clipboard-read", "clipboard-write"])
+    opened = open_figure(context, address, "playground", [])
+    yield opened
+    assert opened.errors == []
+    context.close()
+
+
+def button(live: Live, name: str) -> Any:
+    return live.host.get_by_role("button", name=name, exact=True)
+
+
+def chosen(live: Live, name: str) -> Any:
+    return live.host.get_by_role("radio", name=name, exact=True)
+
+
+def code_of(place: int) -> str:
+    """The readable part of a code of the schema, as the toggles have it."""
+    return re.sub(r"^(ICD10CM//\S+ |RxNorm//)", "", SCHEMA.codes[place])
+
+
+def last_hazard(live: Live) -> float:
+    return float(live.out["hazard"][-1])
+
+
+# ------------------------------------------------------------------------------------------------------ the first look
+
+
+@pytest.mark.browser
+def test_the_first_look_shows_a_learned_hazard_that_is_not_the_true_one(live: Live) -> None:
+    out = live.out
+    assert live.unlike() == []
+    gaps = [abs(learned - true) for learned, true in zip(out["hazard"], out["true_hazard"], strict=True)]
+    assert max(gaps) > 0.01
+    assert live.host.get_by_text("Synthetic data, not medical advice.").first.is_visible()
+
+
+# --------------------------------------------------------------------------------------- make this patient's risk fall
+
+
+def least(live: Live) -> tuple[str, float]:
+    """Of the codes at the chosen visit the one without which the hazard is lowest, by the figure's own comparison."""
+    code, without, _ = min(live.out["without"], key=lambda row: row[1])
+    return code_of(code), without
+
+
+@pytest.mark.browser
+def test_the_mouse_makes_a_patients_risk_fall(live: Live) -> None:
+    live.host.locator("[data-handle^='visit']").last.click()
+    assert live.state["visit"] == len(live.state["day"]) - 1
+    before = last_hazard(live)
+    name, promised = least(live)
+    toggle = live.host.get_by_role("checkbox", name=name, exact=True)
+    toggle.click()
+    assert not toggle.is_checked()
+    assert last_hazard(live) == pytest.approx(promised, abs=1e-12)
+    assert last_hazard(live) < before
+    assert live.unlike() == []
+    toggle.click()
+    assert last_hazard(live) == before
+    handle = live.all("[data-handle^='visit']")[-1]
+    assert list(drag(handle, Mouse(live.page))) == []
+    assert live.state["day"][-1] != live.state["day"][-2]
+    assert last_hazard(live) != before
+
+
+NAME = """(root) => {
+  const node = root.activeElement;
+  const label = node?.closest("label")?.querySelector("span");
+  return (node?.getAttribute("aria-label") ?? (label ?? node)?.textContent ?? "").trim();
+}"""
+
+
+def tab_to(live: Live, wanted: str) -> None:
+    """Press Tab until what is called so has the focus."""
+    seen: list[str] = []
+    while len(seen) < 150:
+        live.page.keyboard.press("Tab")
+        seen.append(live.ask(NAME))
+        if seen[-1] == wanted:
+            return
+    pytest.fail(f"Tab does not come to {wanted!r}; it came to {list(dict.fromkeys(seen))}")
+
+
+@pytest.mark.browser
+def test_the_keyboard_alone_makes_a_patients_risk_fall(live: Live) -> None:
+    live.block.evaluate("(block) => { block.tabIndex = -1; block.focus(); block.removeAttribute('tabindex'); }")
+    visits = len(live.state["day"])
+    tab_to(live, "visit")
+    live.page.keyboard.press("End")
+    assert live.state["visit"] == visits - 1
+    before = last_hazard(live)
+    name, promised = least(live)
+    tab_to(live, name)
+    live.page.keyboard.press("Space")
+    assert last_hazard(live) == pytest.approx(promised, abs=1e-12)
+    assert last_hazard(live) < before
+    assert live.unlike() == []
+    said = f"the hazard is {100 * last_hazard(live):.1f}% learned"
+    live.host.locator(".spoken").filter(has_text=said).wait_for(state="attached")
+
+
+# ------------------------------------------------------------------------------------------------------- find the leak
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("model", "moves"), [("reads the past", False), ("reads ahead, too", True)])
+def test_deleting_the_last_visit_moves_what_came_before_in_one_model_alone(live: Live, model: str, moves: bool) -> None:
+    chosen(live, model).check()
+    live.host.locator("[data-handle^='visit']").last.click()
+    before = live.out["hazard"]
+    button(live, "Delete this visit").click()
+    after = live.out["hazard"]
+    assert len(after) == len(before) - 1 >= 2
+    assert live.unlike() == []
+    if moves:
+        assert before[-2] < 1e-3 < after[-1]
+        assert after[-1] > 100 * before[-2]
+    else:
+        assert after == before[:-1]  # to the last bit
+
+
+@pytest.mark.browser
+def test_the_model_that_reads_ahead_beats_the_oracle_on_a_record_that_it_should_not(live: Live) -> None:
+    assert live.out["nll"] > 0
+    chosen(live, "reads ahead, too").check()
+    curve = trained.curve("bidirectional")
+    assert curve["validation"][-1] < curve["oracle"] / 2
+    assert f"{curve['validation'][-1]:.4f}" in figure_text(live)
+    assert f"{curve['oracle']:.4f}" in figure_text(live)
+
+
+def figure_text(live: Live) -> str:
+    return str(live.ask("(root) => root.querySelector('section').textContent"))
+
+
+# ------------------------------------------------------------------------------------------------- a patient is shared
+
+
+def change_much(live: Live) -> None:
+    """Something of each kind."""
+    button(live, "Add a visit").click()
+    live.host.locator("[data-handle^='visit']").nth(1).click()
+    live.host.get_by_role("checkbox", name="pneumonia", exact=True).click()
+    live.host.locator("[data-handle^='visit']").last.focus()
+    live.page.keyboard.press("ArrowRight")
+    chosen(live, "the event").check()
+    live.host.get_by_role("slider", name="epochs trained").press("ArrowLeft")
+
+
+@pytest.mark.browser
+def test_the_address_opens_the_same_patient_with_the_same_numbers(live: Live) -> None:
+    begun = live.state
+    change_much(live)
+    assert {key for key, value in live.state.items() if value != begun[key]} >= {
+        "day",
+        "codes",
+        "visit",
+        "observed",
+        "epoch",
+    }
+    live.page.wait_for_function("() => location.search.includes('playground')")
+    live.page.wait_for_timeout(400)  # the last change is written a moment later
+    other = open_figure(live.page.context, live.page.url, "playground", live.errors)
+    assert other.state == live.state
+    assert other.out == live.out
+    assert other.unlike() == []
+
+
+# ----------------------------------------------------------------------------------------------------- opened in Python
+
+
+def python_of(live: Live) -> str:
+    button(live, "Copy for Python").click()
+    return str(live.page.evaluate("() => navigator.clipboard.readText()"))
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("model", ["reads the past", "reads ahead, too", "two causes"])
+def test_what_is_copied_for_python_runs_there_and_gives_the_same_hazards(
+    live: Live, tmp_path: Path, model: str
+) -> None:
+    change_much(live)
+    chosen(live, model).check()
+    program = python_of(live)
+    printed = "\nimport json\nprint(json.dumps(hazard[0].tolist()))\n"
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program + printed],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    *table, last = done.stdout.strip().splitlines()
+    assert json.loads(last) == pytest.approx(live.out["hazard"], rel=1e-12)
+    for value in live.out["hazard"]:
+        assert f"{value:.6f}" in "\n".join(table)
+
+
+# ------------------------------------------------------------------------------------------------- a model of one's own
+
+
+def own_model(kind: str) -> SurvivalRNN | CompetingRisksRNN:
+    if kind == "causes":
+        return CompetingRisksRNN(SCHEMA, base_rates=[0.05, 0.1], embedding=3, hidden=4, seed=3)
+    cell = "gru" if kind == "gru" else "lstm"
+    return SurvivalRNN(SCHEMA, embedding=5, hidden=3, cell=cell, time_features=kind != "timeless", seed=2)
+
+
+def listen_for_requests(live: Live) -> list[str]:
+    """What the page asks for from now on; a browser may ask for its icon when the address changes."""
+    asked: list[str] = []
+    live.page.on("request", lambda one: None if one.url.endswith("favicon.png") else asked.append(one.url))
+    return asked
+
+
+def load(live: Live, file: Path) -> str:
+    """Give a file to the playground; what it says of it."""
+    live.host.get_by_label("Load your model").set_input_files(file)
+    told = live.host.locator(".story[role=status]").filter(has_text=file.name)
+    told.wait_for()
+    return str(told.text_content())
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("kind", ["lstm", "gru", "timeless", "causes"])
+def test_a_model_of_ones_own_gives_the_packages_numbers_and_never_leaves_the_page(
+    live: Live, tmp_path: Path, kind: str
+) -> None:
+    model = own_model(kind)
+    save_model(model, tmp_path / "mine.safetensors")
+    asked = listen_for_requests(live)
+    assert "is loaded" in load(live, tmp_path / "mine.safetensors")
+    assert chosen(live, "yours").is_checked()
+    assert live.out["hazard"] == pytest.approx(by_package(model, live.state), rel=1e-12)
+    change = live.host.get_by_role("checkbox", name="pneumonia", exact=True)
+    change.click()
+    assert live.out["hazard"] == pytest.approx(by_package(model, live.state), rel=1e-12)
+    live.page.wait_for_timeout(500)
+    assert asked == []
+
+
+def by_package(model: SurvivalRNN | CompetingRisksRNN, state: dict[str, Any]) -> list[float]:
+    prediction = model.double().predict(visits_of(state))
+    if isinstance(model, SurvivalRNN):
+        return list(prediction.hazard[0].tolist())
+    return list(prediction.cause_hazard[0].sum(-1).tolist())
+
+
+def picture() -> bytes:
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 4, 4, 8, 0, 0, 0, 0)
+    rows = zlib.compress(b"\x00\x01\x02\x03\x04" * 4)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def foreign_files(folder: Path) -> dict[str, Path]:
+    """Files that are no model of this world, by what they are."""
+    whole = trained.file_of("causal").read_bytes()
+    contents = {
+        "a picture": picture(),
+        "cut short": whole[:-100],
+        "nothing": b"",
+        "a program": b"import os\n" * 20,
+        "too large": bytes(5_000_001),
+        "not finite": whole[:-4] + struct.pack("<f", float("nan")),
+    }
+    files = {name: folder / f"{name}.safetensors" for name in [*contents, "another schema"]}
+    for name, content in contents.items():
+        files[name].write_bytes(content)
+    save_model(SurvivalRNN(Schema.of(["flu"]), embedding=2, hidden=2), files["another schema"])
+    return files
+
+
+@pytest.mark.browser
+def test_a_foreign_file_is_refused_in_words_and_changes_nothing(live: Live, tmp_path: Path) -> None:
+    change_much(live)
+    state, out = live.state, live.out
+    asked = listen_for_requests(live)
+    said = {name: load(live, file) for name, file in foreign_files(tmp_path).items()}
+    assert (live.state, live.out) == (state, out)
+    assert len(set(said.values())) == len(said)
+    for name, words in said.items():
+        assert len(words.split()) >= 6, (name, words)
+        assert not re.search(r"undefined|NaN\b.*NaN|\[object|Error:", words), (name, words)
+    assert asked == []
+
+
+@pytest.mark.browser
+def test_an_address_that_asks_for_a_model_that_is_not_there_says_so(live: Live, address: str) -> None:
+    other = open_figure(live.page.context, f"{address}?playground=model:mine", "playground", live.errors)
+    assert other.out == live.out
+    assert "your" in other.host.locator(".story[role=status]").text_content()
+
+
+# ------------------------------------------------------------------------------------------------- wherever it is read
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_on_a_narrow_screen_all_of_it_fits_and_a_patient_can_be_changed(
+    browser: Any, address: str, scheme: str
+) -> None:
+    context = browser.new_context(viewport=NARROW, color_scheme=scheme, has_touch=True, is_mobile=True)
+    live = open_figure(context, address, "playground", [])
+    wide = live.page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
+    assert wide <= 0
+    before = live.out
+    live.host.get_by_role("checkbox", name="sepsis", exact=True).tap()
+    assert live.out["hazard"] != before["hazard"]
+    assert live.unlike() == []
+    assert live.errors == []
+    context.close()
+
+
+@pytest.mark.browser
+def test_without_a_script_there_are_picture_table_and_words(browser: Any, address: str) -> None:
+    page = browser.new_page(java_script_enabled=False, viewport=NARROW)
+    page.goto(address)
+    still = page.locator(".vw-still")
+    assert still.locator("svg:visible").count() == 1
+    assert still.locator("table").is_visible()
+    assert still.locator("tbody tr").count() >= 3
+    assert still.locator("svg:visible").get_by_text("Synthetic data, not medical advice.").is_visible()
+    page.close()
+
+
+@pytest.mark.browser
+def test_the_figure_with_its_weights_weighs_at_most_a_hundred_kilobytes(browser: Any, address: str) -> None:
+    answers: list[Any] = []
+    context = browser.new_context(viewport=WIDE)
+    context.on("response", lambda answer: answers.append(answer))
+    live = open_figure(context, address, "playground", [])
+    loaded = {urlsplit(answer.url).path: answer.body() for answer in answers}
+    scripts = [body for path, body in loaded.items() if re.search(r"/assets/(widgets/|host\.js|mount\.js)", path)]
+    assert len(scripts) >= 7
+    block = live.block.evaluate("(block) => block.cloneNode(false).outerHTML").encode()
+    context.close()
+    sizes = [len(gzip.compress(body, 9)) for body in [*scripts, block]]
+    assert sum(sizes) <= 100 * KILOBYTE, sizes
+
+
+# ------------------------------------------------------------------------------------------- what the stories say is so
+
+SAMPLES = {sample["name"]: sample for sample in Playground().given["samples"]}
+
+
+def visits_of(state: dict[str, Any]) -> Visits:
+    codes = [[name for j, name in enumerate(SCHEMA.codes[1:]) if bits >> j & 1] for bits in state["codes"]]
+    static = [(state["age"] - 60) / 10, float(state["female"])]
+    return Visits.from_lists([codes], [state["day"]], schema=SCHEMA, static=[static])
+
+
+def said_of(state: dict[str, Any]) -> tuple[Tensor, Tensor]:
+    """The hazards of a record, learned and true."""
+    visits = visits_of(state)
+    return trained.load().double().predict(visits).hazard[0], trained.world().hazard(visits)
+
+
+def recorded(state: dict[str, Any], code: str, *visits: int, on: bool = True) -> dict[str, Any]:
+    """The patient with a code recorded at some visits, or not recorded there."""
+    bit = 1 << (SCHEMA.codes.index(code) - 1)
+    codes = [(bits | bit if on else bits & ~bit) if k in visits else bits for k, bits in enumerate(state["codes"])]
+    assert codes != state["codes"]
+    return state | {"codes": codes}
+
+
+def injury_after_diabetes(state: dict[str, Any]) -> None:
+    (learned, true), injury = said_of(state), state["visit"]
+    other_learned, other_true = said_of(recorded(state, DIABETES, 0, 1, on=False))
+    assert true[-1] > 5 * true[injury - 1]
+    assert learned[-1] > 5 * learned[injury - 1]
+    assert other_true[-1] < true[-1] / 3
+    assert other_learned[-1] < learned[-1] / 2
+    assert other_true[injury] > 1.5 * other_true[injury - 1]
+    assert other_true[-1] < other_true[injury]
+
+
+def furosemide(state: dict[str, Any]) -> None:
+    learned, true = said_of(state)
+    other_learned, other_true = said_of(recorded(state, FUROSEMIDE, 2, on=False))
+    assert (other_true != true).nonzero()[:, 0].tolist() == [2]
+    assert (other_learned != learned).nonzero()[:, 0].tolist() == [2, 3, 4, 5]
+    assert other_true[2] > true[2]
+
+
+def lung_cancer(state: dict[str, Any]) -> None:
+    learned, true = said_of(state)
+    without_learned, without_true = said_of(recorded(state, LUNG_CANCER, 0, on=False))
+    added = true.logit() - without_true.logit()
+    assert (added.diff() < 0).all()
+    assert added[0] > 1
+    assert (learned.logit() - without_learned.logit()).abs()[0] < added[0] / 2
+    told_late = recorded(recorded(state, LUNG_CANCER, 0, on=False), LUNG_CANCER, 5)
+    assert said_of(told_late)[1][5] > 2 * true[5]
+
+
+def check_ups(state: dict[str, Any]) -> None:
+    assert set(state["codes"]) == {1 << (SCHEMA.codes.index(CHECK_UP) - 1)}
+    assert max(hazard.max() for hazard in said_of(state)) < 0.005
+
+
+def thirty_visits(state: dict[str, Any]) -> None:
+    assert len(state["day"]) == 30
+    bit = 1 << (SCHEMA.codes.index(PNEUMONIA) - 1)
+    pneumonia = [bool(bits & bit) for bits in state["codes"]]
+    assert 3 <= sum(pneumonia) <= 15
+
+
+def forgotten(state: dict[str, Any]) -> None:
+    injury = state["visit"]
+    learned, true = said_of(state)
+    never = said_of(recorded(state, DIABETES, 0, on=False))[1]
+    assert true[injury] > 5 * never[injury]
+    assert learned[injury] < true[injury] / 5
+    again = said_of(recorded(state, DIABETES, 9))[0]
+    assert again[injury] > 5 * learned[injury]
+
+
+STORIES = {
+    "injury after diabetes": injury_after_diabetes,
+    "furosemide": furosemide,
+    "lung cancer, told early": lung_cancer,
+    "check-ups alone": check_ups,
+    "thirty visits": thirty_visits,
+    "diabetes, forgotten": forgotten,
+}
+
+
+@pytest.mark.parametrize("name", SAMPLES)
+def test_the_story_of_a_sample_is_true(name: str) -> None:
+    STORIES[name](SAMPLES[name]["state"])
+
+
+@pytest.mark.browser
+def test_each_sample_is_chosen_by_its_name_and_tells_its_story(live: Live) -> None:
+    for name, sample in SAMPLES.items():
+        chosen(live, name).check()
+        assert live.state.items() >= sample["state"].items()
+        assert sample["story"] in figure_text(live)
+        assert live.unlike() == []
