@@ -122,6 +122,13 @@ class LogisticHazard:
         features: Columns for each visit, from that visit and earlier ones: `static_features`, `history_features`, ...
         regression: A fitted scikit-learn pipeline.
         schema: Names of the codes, static features and measurements it was fitted to.
+
+    Examples:
+        >>> from visitwise.simulate import TEACHING
+        >>> train = TEACHING.draw(400, seed=0).cohort
+        >>> logits = LogisticHazard.fit(train, current_features)(train.visits)
+        >>> logits.shape == train.visits.mask.shape
+        True
     """
 
     def __init__(self, features: Features, regression: Pipeline, schema: Schema) -> None:
@@ -176,6 +183,13 @@ class CoxHazard:
 
     Source:
         Prentice and Gloeckler (1978), Biometrics 34, 57-67.
+
+    Examples:
+        >>> from visitwise.simulate import TEACHING
+        >>> train = TEACHING.draw(400, seed=0).cohort
+        >>> model = CoxHazard.fit(train, static_features)
+        >>> bool(model.coefficient[0] > 0)  # of age: the older are at higher risk
+        True
     """
 
     def __init__(
@@ -283,14 +297,26 @@ def _rows(cohort: Cohort) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 
 
 def static_features(visits: Visits) -> Float[np.ndarray, "visit feature"]:
-    """What was known at the first visit, and the time since: age at entry, sex, visit number, years since entry."""
+    """What was known at the first visit, and the time since: age at entry, sex, visit number, years since entry.
+
+    Examples:
+        >>> visits = Visits.from_lists([[["asthma"], ["asthma", "gout"]]], day=[[0, 90]])
+        >>> static_features(visits).round(2).tolist()  # no age or sex here: visit number, years
+        [[0.0, 0.0], [1.0, 0.25]]
+    """
     since_first = visits.day - visits.day[visits.visit_offsets[:-1]][visits.patient]
     time = torch.stack([visits.index.double(), since_first / 365.25], 1)
     return np.concatenate([visits.static[visits.patient].numpy(), time.numpy()], 1)
 
 
 def current_features(visits: Visits) -> Float[np.ndarray, "visit feature"]:
-    """`static_features`, and what this visit records: its codes and its measurements."""
+    """`static_features`, and what this visit records: its codes and its measurements.
+
+    Examples:
+        >>> visits = Visits.from_lists([[["asthma"], ["asthma", "gout"]]], day=[[0, 90]])
+        >>> current_features(visits).round(2).tolist()  # ..., asthma, gout
+        [[0.0, 0.0, 1.0, 0.0], [1.0, 0.25, 1.0, 1.0]]
+    """
     return np.concatenate([static_features(visits), _codes_now(visits), *_measured(visits, remember=False)], 1)
 
 
@@ -299,6 +325,11 @@ def history_features(visits: Visits) -> Float[np.ndarray, "visit feature"]:
 
     For each code whether it was ever recorded and a count of its records that fades within a year; for each measurement
     its last value; the number of codes that were ever recorded; the time since the last visit.
+
+    Examples:
+        >>> visits = Visits.from_lists([[["asthma"], ["asthma", "gout"]]], day=[[0, 90]])
+        >>> history_features(visits)[1].round(2).tolist()  # ..., now, ever, faded, different codes, log(1 + gap)
+        [1.0, 0.25, 1.0, 1.0, 1.0, 1.0, 1.78, 1.0, 2.0, 4.51]
     """
     now = _codes_now(visits)
     ever, faded = np.zeros_like(now), np.zeros_like(now)

@@ -34,6 +34,12 @@ class VisitEncoder(nn.Module):
         schema: Names of codes, static features and measurements.
         embedding: Length of a code's vector.
         time_features: Whether to add the gap since the previous visit, the time since the first and the visit's index.
+
+    Examples:
+        >>> visits = Visits.from_lists([[["asthma"], ["asthma", "gout"]]], day=[[0, 90]])
+        >>> encoder = VisitEncoder(visits.schema, embedding=4)
+        >>> encoder(visits).shape  # the embedding, the number of codes and three times
+        torch.Size([2, 8])
     """
 
     scale: Tensor
@@ -229,6 +235,12 @@ class SurvivalRNN(_VisitRNN):
 
     Raises:
         ValueError: A setting is not one of those named.
+
+    Examples:
+        >>> visits = Visits.from_lists([[["asthma"], ["asthma", "gout"]]], day=[[0, 90]])
+        >>> model = SurvivalRNN(visits.schema, embedding=4, hidden=8, base_rate=0.05)
+        >>> model.predict(visits).hazard.round(decimals=2)  # untrained: about the base rate
+        tensor([[0.0500, 0.0500]])
     """
 
     def __init__(
@@ -314,6 +326,12 @@ class CompetingRisksRNN(_VisitRNN):
 
     Raises:
         ValueError: A setting is not one of those named, or the rates leave nothing for "nothing".
+
+    Examples:
+        >>> visits = Visits.from_lists([[["asthma"], ["asthma", "gout"]]], day=[[0, 90]])
+        >>> model = CompetingRisksRNN(visits.schema, base_rates=[0.1, 0.05, 0.02], embedding=4, hidden=8)
+        >>> model.predict(visits).cause_hazard.shape
+        torch.Size([1, 2, 3])
     """
 
     def __init__(
@@ -392,6 +410,12 @@ class HorizonRNN(_VisitRNN):
 
     Raises:
         ValueError: A setting is not one of those named, or the horizon is below 1.
+
+    Examples:
+        >>> visits = Visits.from_lists([[["asthma"], ["asthma", "gout"]]], day=[[0, 90]])
+        >>> model = HorizonRNN(visits.schema, horizon=5, embedding=4, hidden=8)
+        >>> model.predict(visits).survival.shape  # from each of two visits, five intervals ahead
+        torch.Size([1, 2, 5])
     """
 
     def __init__(

@@ -133,6 +133,11 @@ class Simulation:
         cohort: What a study would have on file: visits and outcomes.
         hazard: True hazard in the interval after each visit of `cohort.visits`, all causes together.
         cause_hazard: The same for each cause.
+
+    Examples:
+        >>> simulation = TEACHING.draw(100, seed=0)
+        >>> simulation.hazard.shape == (simulation.cohort.visits.n_visits,)
+        True
     """
 
     cohort: Cohort
@@ -178,6 +183,11 @@ class Simulator:
 
     Raises:
         ValueError: A setting is impossible; names it.
+
+    Examples:
+        >>> world = Simulator(effects=Effects(age=0.5), event_rate=0.2, dropout=0.1)
+        >>> len(world.draw(100, seed=0).cohort)
+        100
     """
 
     effects: Effects = Effects(age=0.3, now=0.6, burden=0.2, decay=1.0, order=2.0, treat=-0.5, fading=1.0, trend=0.02)

@@ -98,6 +98,14 @@ def fit(
     Raises:
         ValueError: A patient is in both cohorts, a setting is below 1, the loss is that of another kind of model, or
             the checkpoint belongs to a run with other choices, other patients or other first weights.
+
+    Examples:
+        >>> from visitwise.simulate import TEACHING
+        >>> train, validation = TEACHING.draw(300, seed=0).cohort.split([0.8, 0.2], seed=0)
+        >>> model = SurvivalRNN.for_cohort(train, embedding=4, hidden=8)
+        >>> history = fit(model, train, validation, epochs=2, progress=False)
+        >>> history.validation_nll[1] < history.validation_nll[0]
+        True
     """
     require_disjoint(train, validation)
     _check_loss(loss, model)
@@ -168,6 +176,13 @@ def evaluate_nll(
         cohort: The patients.
         loss: As in `fit`.
         batch_size: Patients at a time; does not change the result beyond rounding.
+
+    Examples:
+        >>> from visitwise.simulate import TEACHING
+        >>> train, validation = TEACHING.draw(100, seed=0).cohort.split([0.8, 0.2], seed=0)
+        >>> model = SurvivalRNN.for_cohort(train, embedding=4, hidden=8)
+        >>> 0 < evaluate_nll(model, validation) < 1
+        True
     """
     return _total_nll(model, cohort, torch.arange(len(cohort)), loss, batch_size) / cohort.outcome.n_rows
 
@@ -192,6 +207,15 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
         model: The model.
         path: A folder, which gets `model.json` and the weights beside it; or, if it ends in `.safetensors`, one file
             that holds all of it, such as the playground reads.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> model = SurvivalRNN(Schema.of(["asthma", "gout"]), embedding=4, hidden=8)
+        >>> with TemporaryDirectory() as folder:
+        ...     save_model(model, f"{folder}/mine.safetensors")
+        ...     same = load_model(f"{folder}/mine.safetensors")
+        >>> same.schema == model.schema
+        True
     """
     path, description = Path(path), _describe(model)
     if path.suffix != SINGLE_FILE:
@@ -211,6 +235,15 @@ def load_model(path: str | os.PathLike[str]) -> Model:
     Raises:
         FileNotFoundError: There is no model in the folder, or no such file.
         ValueError: The weights do not fit the description beside them.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> model = SurvivalRNN(Schema.of(["asthma", "gout"]), embedding=4, hidden=8)
+        >>> with TemporaryDirectory() as folder:
+        ...     save_model(model, f"{folder}/mine.safetensors")
+        ...     same = load_model(f"{folder}/mine.safetensors")
+        >>> same.schema == model.schema
+        True
     """
     folder = Path(path)
     tensors, description = _read_file(folder) if folder.suffix == SINGLE_FILE else _read(folder, "model")

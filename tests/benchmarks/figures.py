@@ -18,13 +18,25 @@ from tests.built import ROOT
 from tests.hands import open_figure
 
 UPDATES, SLOWER, FRAME_MS = 240, 4, 16
+LONG_RECORD = "thirty visits"  # of the playground's patients; as it begins it has six
+
+# How long a fixed computation takes.
+FIXED = """() => {
+  const start = performance.now();
+  let total = 0;
+  for (let k = 0; k < 3e5; k++) total += Math.sin(k) * Math.sqrt(k);
+  return total && performance.now() - start;
+}"""
 
 TIMES = """(root, updates) => {
   const host = root.host;
   const times = [];
-  const all = () => [...root.querySelectorAll("[role=slider], input[type=range], .controls input[type=radio]")];
+  const all = () =>
+    [...root.querySelectorAll("[role=slider], input[type=range], .controls :is([type=radio], [type=checkbox])")]
+      .filter(({ name }) => name !== "Patient"); // another record, of another length
+  const chosen = (node) => ["radio", "checkbox"].includes(node.type);
   const use = (node, up) => {
-    if (node.type === "radio") node.click();
+    if (chosen(node)) node.click();
     else if (node.type === "range") {
       node.valueAsNumber += (up ? 1 : -1) * Number(node.step);
       node.dispatchEvent(new Event("input", { bubbles: true }));
@@ -43,7 +55,7 @@ TIMES = """(root, updates) => {
     root.querySelector("svg").getBoundingClientRect();
     host.getBoundingClientRect();
     const spent = performance.now() - start;
-    if (host.dataset.state !== before) times.push([node.type === "radio" ? 1 : 0, spent]);
+    if (host.dataset.state !== before) times.push([chosen(node) ? 1 : 0, spent]);
   }
   return times;
 }"""
@@ -52,12 +64,26 @@ TIMES = """(root, updates) => {
 def times(context: Any, address: str, name: str) -> tuple[np.ndarray, np.ndarray]:
     """Milliseconds of each update: of what is moved, handles and sliders, and of another option chosen."""
     live = open_figure(context, f"{address}/{figures.of(name).PAGE}/", name, [])
+    if name == "playground":
+        live.host.get_by_role("radio", name=LONG_RECORD).check()
     session = context.new_cdp_session(live.page)
     session.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
     spent = live.host.evaluate(f"(host, updates) => ({TIMES})(host.shadowRoot, updates)", UPDATES)
     live.page.close()
     choices, milliseconds = np.array(spent).T
     return milliseconds[choices == 0], milliseconds[choices == 1]
+
+
+def slowdown(context: Any) -> float:
+    """How many times longer a fixed computation takes in the slowed browser."""
+    page = context.new_page()
+    session = context.new_cdp_session(page)
+    medians = []
+    for rate in (1, SLOWER):
+        session.send("Emulation.setCPUThrottlingRate", {"rate": rate})
+        medians.append(np.median([page.evaluate(FIXED) for _ in range(60)]))
+    page.close()
+    return float(medians[1] / medians[0])
 
 
 def _summary(spent: np.ndarray) -> str:
@@ -76,6 +102,7 @@ def main(site: Path) -> None:
     with served(site) as address, sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
         context = browser.new_context(viewport={"width": 1280, "height": 900})
+        print(f"measured: a fixed computation takes {slowdown(context):.1f} times as long")
         for name in figures.NAMES:
             moved, chosen = times(context, address, name)
             both = np.concatenate([moved, chosen])

@@ -490,7 +490,7 @@ function changes({ visit }, { hazard, true_hazard, without }, { narrow, width },
   return h(
     "svg",
     {
-      viewBox: `0 0 ${narrow ? 304 : 620} ${at(Math.max(6, all.length)) - 8}`,
+      viewBox: `0 0 ${narrow ? 304 : 620} ${at(Math.max(4, all.length)) - 8}`,
       width: narrow ? 304 : 620,
       role: "img",
       "aria-label": `Hazard after visit ${visit}: ${said.join("; ")}`,
