@@ -363,7 +363,8 @@ torch.testing.assert_close(masked, answers["no event at all (censored)"])
 #
 # ### Which way do the hazards move?
 #
-# The slope of the loss at a logit, with its sign turned, is the way training pushes the hazard.
+# The slope of the loss at a logit is its push, $h - y$ ([chapter 2](../explainer/02-per-visit-bce.md)). Training moves the
+# hazard the other way: above 0 down, below 0 up.
 
 # %%
 pushes = {}
@@ -371,15 +372,16 @@ for name, one_label in {"row 1": label, "row 2": late_label}.items():
     logits = at_ben.logit().requires_grad_()
     hazard = torch.sigmoid(logits) * made
     clamp_and_log_nll(hazard, *one_label, made).backward()
-    pushes[f"event in {name}"] = -logits.grad[0, :2]
+    pushes[f"event in {name}"] = logits.grad[0, :2]
 pd.DataFrame(pushes).rename_axis("push at visit").round(4)
 
 # %%
-assert pushes["event in row 1"][1] > 0
-assert (pushes["event in row 2"] < 0).all()
+assert pushes["event in row 1"][1] < 0
+assert (pushes["event in row 2"] > 0).all()
 
 # %% [markdown]
-# With the late label every push goes down: from a patient who had the event the model learns that there is no danger.
+# With the late label both are above 0, so both hazards fall: from a patient who had the event the model learns that
+# there is no danger.
 #
 # ### Past the box
 #

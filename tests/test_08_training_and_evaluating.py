@@ -316,7 +316,7 @@ def test_in_the_replay_only_the_model_that_reads_ahead_moves_a_hazard_before_a_c
             for epoch in EPOCHS["causal"]:
                 shown = replayed(**changed, epoch=epoch)
                 assert max(shown["moved_by_cut"], shown["moved_by_injury"]) < 1 + 1e-9
-            ahead = replayed(**changed, model="bidirectional")
+            ahead = replayed(**changed, model="bidirectional", epoch=16)
             assert ahead["moved_by_cut"] > 1000
             assert ahead["moved_by_injury"] > 1.001
             assert ahead["validation"] < ahead["oracle"]
@@ -325,10 +325,18 @@ def test_in_the_replay_only_the_model_that_reads_ahead_moves_a_hazard_before_a_c
 def test_the_replays_hazards_come_closer_until_order_counts_as_it_should() -> None:
     for patient in training_replay.PATIENTS:
         untrained, trained = (replayed(patient=patient, epoch=epoch, length=10) for epoch in (0, 16))
-        assert trained["mean_error"] < 0.3 * untrained["mean_error"]
+        assert trained["mean_factor"] < 0.4 * untrained["mean_factor"]
         assert untrained["oracle"] < trained["validation"] < 0.6 * untrained["validation"]
     # Ben's injury comes before his diabetes, which does not count. After one epoch the model cannot tell.
     early, late = (replayed(patient="Ben", epoch=epoch, length=7)["hazard"] for epoch in (1, 16))  # type: ignore[arg-type]
     truth = replayed(patient="Ben", length=7)["true_hazard"]
     assert early[6] > 3 * truth[6]  # type: ignore[index]
     assert 0.5 < late[6] / truth[6] < 1.5  # type: ignore[index]
+
+
+def test_after_one_epoch_the_loss_looks_finished_and_hazards_are_still_off_by_factors() -> None:
+    before, first, last = (replayed(patient="Ben", epoch=epoch) for epoch in (0, 1, 16))
+    assert before["validation"] - first["validation"] > 0.9 * (before["validation"] - last["validation"])
+    assert first["worst_factor"] > 4 > 2.5 > last["worst_factor"]
+    dan = replayed(patient="Dan", epoch=16)
+    assert dan["hazard"][2] < 0.35 * dan["true_hazard"][2]  # type: ignore[index]

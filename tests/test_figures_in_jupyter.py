@@ -201,7 +201,7 @@ def test_each_handle_follows_the_mouse_in_the_other_place_too(name: str, each: j
     first, second = views(each, name)
     for label in labels(second)[:3]:
         before = state(second)
-        for far in (40, -40):
+        for far in (40, -40, 120, -120):  # the places of some handles lie far apart
             if state(second) == before:
                 drag(slider(second, label), far, -far)
         assert state(second) != before, label

@@ -430,13 +430,14 @@ def files_that_are_none() -> Iterator[tuple[bytes, str]]:
     _, numbers = taken_apart(good)
     yield b"", "the file has 0 bytes; expected a safetensors file"
     yield good[:7], "the file has 7 bytes"
-    yield good[:50], "has 42 bytes for a header of"
+    yield good[:50], "this is no safetensors file, or one cut short: it has 42 bytes for a header of"
     yield good[:-4], f"has {len(numbers) - 4} bytes of numbers; expected {len(numbers)}"
     yield good + bytes(4), f"has {len(numbers) + 4} bytes of numbers; expected {len(numbers)}"
     yield b"\xff" * 8 + good[8:], "for a header of 18446744073709551615"
     yield struct.pack("<Q", len(good) - 7) + good[8:], f"for a header of {len(good) - 7}"
     yield b"PK\x03\x04" + good, "for a header of"  # a pickle of torch is a zip archive
-    yield b"\x89PNG\r\n\x1a\n" + bytes(64), "for a header of"
+    yield b"\x89PNG\r\n\x1a\n" + bytes(64), "this is no safetensors file"
+    yield b"hello, there\n" * 2, "this is no safetensors file"
     for text in (b"", b"{", b"[]", b"null", b"7", b'{"a": "\xff"}', b"[" * 100_000):
         yield put_together(text), "header is not an object in JSON"
     for metadata in ([], None, 3, {"visitwise": 3}, {"visitwise": {}}, "text"):

@@ -167,7 +167,7 @@ def test_none_for_a_mask_raises_and_no_mask_gives_the_same_value(evidence: Evide
     verdict="FALSE",
     shows="It succeeds: for the second patient of the notes' example an event labelled one visit too late gives "
     "{late:.4f}, {difference:.0f} away from the loss without an event; with the right label it is {right:.4f}. "
-    "Training pushes the logit of the last visit by {push_late:+.2f}, not by {push_right:+.2f}.",
+    "The slope at the last visit's logit, h - y, is {push_late:+.2f} instead of {push_right:+.2f}.",
     teaches="Worse than a failure: the mask deletes the event, and the model learns that the patient is safe. Compare "
     "every label with the number of visits: `Cohort` does, and names the patient. `hazard_nll` knows no visits, and "
     "refuses a row past the box or of NaN.",
@@ -181,13 +181,13 @@ def test_an_event_past_the_last_visit_is_silently_made_a_survivor(evidence: Evid
         logits = torch.tensor([[0.15, 0.25, 0.4]]).logit().requires_grad_()
         loss = notes_nll(torch.sigmoid(logits) * mask, time, event, mask)
         loss.backward()
-        return loss.item(), -logits.grad[0, 1].item()
+        return loss.item(), logits.grad[0, 1].item()
 
     (with_right, push_right), (with_late, push_late) = value_and_push(right, event), value_and_push(late, event)
     survivor, _ = value_and_push(late, torch.tensor([0.0]))
     assert with_late == survivor < with_right
-    assert push_late == pytest.approx(-0.25)
-    assert push_right == pytest.approx(0.75)
+    assert push_late == pytest.approx(0.25)
+    assert push_right == pytest.approx(-0.75)
     for impossible in (-1, 5):  # nor does a time before the first visit, or past the box, raise anything
         assert math.isfinite(value_and_push(torch.tensor([impossible]), event)[0])
     assert value_and_push(torch.tensor([-1]), event)[0] == 0

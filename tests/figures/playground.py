@@ -1,6 +1,7 @@
 """The playground by the package: its trained models, its likelihoods, and the simulator's own hazard."""
 
 from collections.abc import Iterator
+from dataclasses import fields
 from functools import cache
 from typing import Any
 
@@ -97,11 +98,15 @@ def oracle(state: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     truth = world.cause_hazard(visits)
     true_logits = torch.from_numpy(simulate._cause_logits(world, visits) + np.array(simulate._intercepts(world)))[None]
 
-    def nll(of: Tensor) -> float:
+    reads = simulate._recall(visits)
+    effects = {field.name: getattr(world.effects, field.name) for field in fields(world.effects)}
+    terms = [world.scale * effect * reads[part][chosen] for part, effect in effects.items()]
+
+    def nll(of: Tensor) -> Tensor:
         stop, cause = torch.tensor([n_visits]), torch.tensor([int(state["observed"])])
         if of.shape[-1] == 1:
-            return F.hazard_nll(of[..., 0], stop, cause > 0).item()
-        return F.competing_risks_nll(of, stop, cause).item()
+            return F.hazard_nll(of[..., 0], stop, cause > 0)
+        return F.competing_risks_nll(of, stop, cause)
 
     taken_off = [[*codes[:chosen], [one for one in codes[chosen] if one != code], *codes[chosen + 1 :]]
                  for code in codes[chosen]]  # fmt: skip
@@ -114,7 +119,6 @@ def oracle(state: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
     moved = (hazard.sum(-1) - then).abs()
     most = moved.argmax().item() if name == "bidirectional" else 0
     curve = trained.curve(name)
-    end = torch.arange(n_visits) == n_visits - 1
     return {
         "hazard": hazard.sum(-1).tolist(),
         "cause_hazard": hazard.tolist(),
@@ -123,9 +127,10 @@ def oracle(state: dict[str, Any], given: dict[str, Any]) -> dict[str, Any]:
         "survival": F.survival(F.all_cause_logits(logits))[0].tolist(),
         "true_survival": F.survival(F.all_cause_logits(true_logits))[0].tolist(),
         "incidence": F.cumulative_incidence(logits)[0].tolist(),
-        "nll": nll(logits),
-        "oracle_nll": nll(true_logits),
-        "push": (hazard.sum(-1) - (end & state["observed"]).double()).tolist(),
+        "nll": nll(logits).item(),
+        "oracle_nll": nll(true_logits).item(),
+        "push": torch.autograd.functional.jacobian(nll, logits)[0, :, 0].tolist(),  # the slope of each logit of cause 1
+        "terms": [simulate._intercepts(world)[0], *(float(term) for term in terms)],
         "without": [
             [SCHEMA.codes.index(code), learned, true]
             for code, learned, true in zip(
@@ -186,6 +191,10 @@ MUTANTS = [
     Mutant("incidence with the survival after it", "(k ? left[k - 1] : 1)", "left[k]"),
     Mutant("every visit pushed as by the event", "observed && k === hazard.length - 1", "observed"),
     Mutant("the push the other way round", "risk - Number(observed", "-risk + Number(observed"),
+    Mutant("the push of all causes", "map(([risk], k) => risk -", "map((all, k) => sum(all) -"),
+    Mutant("terms of the first visit", "recall(patient, world)[visit]", "recall(patient, world)[0]"),
+    Mutant("the base of the other cause", "[intercepts[0], ...", "[intercepts.at(-1), ..."),
+    Mutant("what is read for what it adds", "scale * effects[name] * reads", "reads"),
     Mutant("the loss of the epoch before", ".epoch] : null", ".epoch - 1] : null"),
     Mutant("signed moves", "Math.abs(risk - known_then[k])", "risk - known_then[k]"),
 ]

@@ -16,7 +16,7 @@ export function risk(score, hazard, stop, horizon) {
   return score === "mean" ? total / stop : score === "minus" ? -total : total;
 }
 
-/** The place of each number; those apart by rounding alone share one. @param {number[]} numbers */
+/** Those apart by rounding alone share a place. @param {number[]} numbers */
 export function places(numbers) {
   const order = [...numbers.keys()].sort((a, b) => numbers[a] - numbers[b]);
   let place = 0;
@@ -29,7 +29,7 @@ export function places(numbers) {
   return found;
 }
 
-/** Whether the first patient's event is known to come before the other's. @param {number[]} stop @param {boolean[]} observed */
+/** Whether one's event is known to come before the other's. @param {number[]} stop @param {boolean[]} observed */
 export const isFirst = (stop, observed) => (/** @type {number} */ a, /** @type {number} */ b) =>
   observed[a] && (stop[a] < stop[b] || (stop[a] === stop[b] && !observed[b]));
 
@@ -67,7 +67,7 @@ export function out({ model, score, horizon, ties, person, rows }, given) {
 }
 
 /** @type {Record<string, string>} */
-const MODELS = { true: "the true hazards", same: "0.1 for everybody", lots: "drawn by lot" };
+const MODELS = { true: "the true hazards", same: "0.1 for everybody", lots: "random" };
 /** @type {Record<string, string[]>} */
 const SCORES = {
   sum: ["sum", "total = each.cumsum(1).gather(1, end)[:, 0]"],
@@ -85,7 +85,7 @@ const TIES = {
 };
 const KINDS = ["✓ right", "= tied", "✗ wrong"];
 const ROWS = 12;
-const [TOP, BOTTOM] = [103, 366];
+const [TOP, BOTTOM] = [107, 366];
 
 const fixed = (/** @type {number} */ number) => minus(number.toFixed(3));
 const rowsOf = (/** @type {number} */ n) => (n === 1 ? "1 row" : `${n} rows`);
@@ -94,15 +94,18 @@ const rowsOf = (/** @type {number} */ n) => (n === 1 ? "1 row" : `${n} rows`);
 const named = ({ score, horizon }) =>
   score === "horizon" ? `risk within ${rowsOf(horizon)}` : `${SCORES[score][0]} in each record`;
 
-/** What is wrong with it, if anything is. @param {any} state @param {any} numbers */
-const verdict = ({ score, ties }, { by_rounding, tied }) =>
-  by_rounding
-    ? `✗ wrong: rounding decides ${by_rounding} ties`
-    : ties === "wrong" && tied
-      ? "✗ wrong: a tie is no mistake"
-      : score === "horizon"
-        ? "✓ the same rows for everybody"
-        : "✗ wrong: it reads each record to its end";
+/** @param {any} state @param {any} numbers */
+const verdicts = ({ model, score, ties }, { by_rounding, tied }) =>
+  [
+    score === "horizon"
+      ? "✓ the same rows for everybody"
+      : score === "sum" || score === "minus" || model === "lots"
+        ? "✗ wrong: it reads each record to its end"
+        : "~ harmless only because each hazard is constant",
+    by_rounding
+      ? `✗ wrong: rounding decides ${by_rounding} ties`
+      : ties === "wrong" && tied && "✗ wrong: a tie is no mistake",
+  ].filter(Boolean);
 
 /** @param {any} state @param {ReturnType<typeof out>} numbers @param {import("./kit.js").Ui} ui @param {Given} given */
 function picture(state, numbers, ui, given) {
@@ -111,7 +114,7 @@ function picture(state, numbers, ui, given) {
   const { width } = ui;
   const left = 46;
   const column = (width - left - 12) / ROWS;
-  // Within a row the events come first; who is dragged takes the place in it along.
+  // Within a row the events come first; a dragged patient keeps that place.
   const within = given.stop.map((n, k) => {
     const first = given.stop.indexOf(n);
     return (k - first + 1) / (given.stop.lastIndexOf(n) - first + 2);
@@ -130,18 +133,18 @@ function picture(state, numbers, ui, given) {
     );
   const edge = Math.round(left + horizon * column);
   const chosen = score === "horizon";
-  const said = verdict(state, numbers);
   const ticks = [low, low + top / 2, low + top];
   return canvas(
     width,
     560,
     h("text", { class: "hazard name", x: 0, y: 12, "data-term": "score" }, `score: ${named(state)}`),
-    text(0, 32, said, said[0] === "✗" ? "wrong" : null),
+    verdicts(state, numbers).map((said, k) => text(0, 30 + 17 * k, said, said[0] === "✗" && "wrong")),
+    text(0, TOP - 14, "score", "quiet"),
     h("path", { class: "grid", d: ticks.map((tick) => `M${left} ${up(tick)}H${width}`).join("") }),
     ticks.map((tick) => text(left - 5, up(tick) + 4, minus(tick), "quiet end")),
     [...Array(ROWS).keys()].map((k) => text(Math.round(left + (k + 0.5) * column), BOTTOM + 18, k + 1, "quiet middle")),
     text(left, BOTTOM + 36, "rows of the record", "quiet"),
-    text(width, BOTTOM + 36, "× event  ○ lost", "quiet end"),
+    text(width, BOTTOM + 36, "× event  ○ censored", "quiet end"),
     KINDS.map((kind, place) => {
       const from = Math.round((place * width) / 3);
       const [sign, name] = kind.split(" ");
@@ -157,7 +160,7 @@ function picture(state, numbers, ui, given) {
     ui.handle(
       {
         label: "horizon",
-        text: `a horizon of ${rowsOf(horizon)}; C is ${fixed(numbers.c)}`,
+        text: `a horizon of ${rowsOf(horizon)}${chosen ? "" : ", not the score yet"}; C is ${fixed(numbers.c)}`,
         value: horizon,
         from: 1,
         to: ROWS,
@@ -165,13 +168,13 @@ function picture(state, numbers, ui, given) {
         page: 3,
         sideways: true,
         x: edge,
-        y: 58,
+        y: 63,
         at: (place) => (place - left) / column,
         set: (value) => ui.set({ horizon: value, score: "horizon" }),
       },
-      h("path", { class: chosen ? "limit" : "limit off", d: `M${edge} 58V${BOTTOM}` }),
-      h("circle", { class: "knob", cx: edge, cy: 58, r: 8 }),
-      text(edge + (horizon > 6 ? -14 : 14), 63, "horizon", horizon > 6 ? "end" : null),
+      h("path", { class: chosen ? "limit" : "limit off", d: `M${edge} 63V${BOTTOM}` }),
+      h("circle", { class: "knob", cx: edge, cy: 63, r: 8 }),
+      text(edge + (horizon > 5 ? -14 : 14), 68, chosen ? "horizon" : "horizon: sets the score", horizon > 5 && "end"),
     ),
     ui.handle(
       {
@@ -195,7 +198,7 @@ function picture(state, numbers, ui, given) {
   );
 }
 
-/** All pairs beside each other; where C stands, a tie split in two. @param {any} numbers @param {number} width */
+/** All pairs beside each other. @param {any} numbers @param {number} width */
 function gauge({ right, tied, wrong, pairs, c }, width) {
   const along = (/** @type {number} */ share) => Math.round(share * width);
   const [one, two] = [along(right / pairs), along((right + tied) / pairs)];
@@ -238,15 +241,12 @@ export const figure = {
     return {
       question: "A model has the same hazard for everybody, and the score is minus the sum. What is C?",
       options: [
-        { label: c("same", "horizon"), why: "So it would be within a horizon: this model knows nothing." },
+        { label: c("same", "horizon"), why: "So it would be within a horizon." },
         { label: c("same", "sum"), why: "That is the sum, before its sign is turned." },
-        {
-          label: c("true", "horizon"),
-          why: "That is the true hazards within a horizon.",
-        },
+        { label: c("true", "horizon"), why: "Those are the true hazards, within a horizon." },
         {
           label: c("same", "minus"),
-          why: "The score is now the length with a minus, and early events make short records.",
+          why: "The score is minus the length, and early events make short records.",
         },
       ],
       truth: 3,
@@ -296,7 +296,7 @@ export const figure = {
   sentence: (state, numbers) =>
     `Hazards: ${MODELS[state.model]}. Score: ${named(state)}. ` +
     `Of ${numbers.pairs} pairs ${numbers.right} are right, ${numbers.tied} tied, ${numbers.wrong} wrong: C is ${fixed(numbers.c)}. ` +
-    `Of patient ${state.person}'s, with ${rowsOf(numbers.stop[state.person])}, ${numbers.own.wrong} are wrong. ${verdict(state, numbers)}.`,
+    `Of patient ${state.person}'s, with ${rowsOf(numbers.stop[state.person])}, ${numbers.own.wrong} are wrong. ${verdicts(state, numbers).join("; ")}.`,
   table: ({ person }, { c, right, tied, wrong, stop, scores, of_person }, given) => ({
     caption: `C ${fixed(c)}: ${right} pairs right, ${tied} tied, ${wrong} wrong.`,
     head: ["patient", "true hazard", "rows", "then", "score", `pair with patient ${person}`],
@@ -304,7 +304,7 @@ export const figure = {
       k,
       given.hazards.true[k][0],
       n,
-      given.observed[k] ? "event" : "lost",
+      given.observed[k] ? "event" : "censored",
       fixed(scores[k]),
       KINDS[1 - (of_person[k] ?? 9)] ?? "–",
     ]),

@@ -21,7 +21,7 @@ class LengthLeak(Figure):
 
     Attributes:
         model: whose hazards: `"true"` are those that the events were drawn from, `"same"` are 0.1 for everybody,
-            `"lots"` are drawn by lot, anew at each visit.
+            `"lots"` are random, anew at each visit.
         score: what is made of a patient's hazards: `"sum"`, `"mean"`, `"largest"` and `"last"` of the patient's own
             record, `"minus"` the sum, or the risk within a `"horizon"` that is the same for all.
         horizon: how many rows that is, 1 to 12.

@@ -1,4 +1,4 @@
-// Figure 8: four masks in four worlds; which of them moves the loss, which its slopes?
+// Figure 8: which of four masks moves the loss, which its slopes?
 
 import { canvas, choice, clamp, h, host, minus, rect, stamp, text, toggle } from "./kit.js";
 import { sigmoid, sum } from "./functional.js";
@@ -13,7 +13,7 @@ import { lstm } from "./lstm.js";
 
 const upTo = (/** @type {number} */ n) => Array.from({ length: n }, (_, k) => k);
 
-/** Which masks are on, in each of the sixteen ways; the first has all of them. */
+/** Which masks are on; the first way has all. */
 const WAYS = upTo(16).map((way) => [8, 4, 2, 1].map((bit) => !(way & bit)));
 
 /**
@@ -54,7 +54,7 @@ export function run({ records, observed, weights, heads, eps }, world, [inSum, i
   return { loss: sum(costs) / records.length, patients };
 }
 
-/** All 64 runs, world by world. @type {WeakMap<Given, ReturnType<typeof run>[][]>} */
+/** @type {WeakMap<Given, ReturnType<typeof run>[][]>} */
 const known = new WeakMap();
 
 /** @param {Given} given */
@@ -64,7 +64,7 @@ function runs(given) {
   return found;
 }
 
-/** What each moves: 0 nothing, 1 the loss alone, 2 the slopes, too. @param {Given} given */
+/** 0 nothing, 1 the loss alone, 2 the slopes, too. @param {Given} given */
 const moves = (given) =>
   runs(given).map((row, j) =>
     row.map(({ loss }, way) => (loss === row[0].loss ? 0 : given.gradient_changes[j][way] === 0 ? 1 : 2)),
@@ -97,7 +97,7 @@ export function out(state, given) {
   };
 }
 
-// For each mask its place, the equation with it and without, the code.
+// Its place, the equation with it and without, the code.
 const STATIONS = [
   ["in the sum", "Σ m·e", "Σ e", "embedded = embedded * code_mask[..., None]"],
   ["in the count", "÷ max(1, Σ m)", "÷ Σ 1", "embedded.sum(2) / counted.sum(2, keepdim=True).clamp(min=1)"],
@@ -119,7 +119,7 @@ const off = (/** @type {number} */ way) => places((k) => !WAYS[way][k]) || "none
 
 const spaced = (/** @type {string} */ name) => name.replace("-", " ");
 const told = (/** @type {any} */ { way, loss_change, gradient_change }) =>
-  `left out: ${off(way)}; the loss moves by ${signed(loss_change)}, a slope by up to ${size(gradient_change)}`;
+  `left out: ${off(way)}; the loss moves by ${signed(loss_change)}; largest change of a slope ${size(gradient_change)}`;
 
 /** @param {Record<string, any>} state @param {ReturnType<typeof out>} numbers @param {import("./kit.js").Ui} ui @param {Given} given */
 function picture(state, numbers, { width, narrow, handle, set }, { records, worlds }) {
@@ -131,11 +131,11 @@ function picture(state, numbers, { width, narrow, handle, set }, { records, worl
   const step = narrow ? 52 : 36;
   const first = narrow ? 42 : 22;
   const result = first + 4 * step + 20;
-  const map = result + 72;
+  const map = result + 82;
   const edge = left || 110;
   const column = (width - edge - 6) / 16;
   const x = (/** @type {number} */ k) => edge + (k + 0.5) * column;
-  const y = (/** @type {number} */ k) => map + 20 * k + (k > 3 ? 14 : 0);
+  const y = (/** @type {number} */ k) => map + 20 * k + (k > 3 ? 22 : 0);
   const frame = (/** @type {number} */ top, /** @type {number} */ high) =>
     rect(x(way) - column / 2, top - 11, column, high, "frame");
 
@@ -166,7 +166,7 @@ function picture(state, numbers, { width, narrow, handle, set }, { records, worl
   });
   return canvas(
     width,
-    map + 196,
+    map + 204,
     hazards.map((_, k) => text(left + k * wide, 12, record[k] ? `${state.patient}'s visit ${k}` : "padding", "quiet")),
     STATIONS.map(([place], k) =>
       h(
@@ -179,15 +179,19 @@ function picture(state, numbers, { width, narrow, handle, set }, { records, worl
     [
       ["loss", loss.toFixed(4)],
       ["moves by", signed(loss_change)],
-      ["a slope by up to", size(gradient_change)],
+      ["largest slope change", size(gradient_change)],
     ].map(([what, number], k) => [
-      text((k * width) / 3, result, what, "quiet"),
-      text((k * width) / 3, result + 26, number, "big name"),
+      text(k * 0.28 * width, result, what, "quiet"),
+      text(k * 0.28 * width, result + 24, number, "big name"),
     ]),
+    text(0, map - 26, "16 ways, one a column; filled: mask on", "quiet"),
+    text(0, map + 83, "what moves:", "quiet"),
     STATIONS.map(([place], k) => text(0, y(k) + 4, place)),
     worlds.map(({ name }, k) => [
       text(0, y(k + 4) + 4, spaced(name), k === world && "name"),
-      state.all_worlds || k === world || text(x(0), y(k + 4) + 4, "?", "quiet"),
+      state.all_worlds ||
+        k === world ||
+        text(WAYS.map((_, way) => x(way)).join(" "), y(k + 4) + 4, "?".repeat(16), "quiet middle"),
     ]),
     [true, false].map((on) =>
       stamp(
@@ -201,7 +205,7 @@ function picture(state, numbers, { width, narrow, handle, set }, { records, worl
       const spots = numbers.moves.flatMap((row, j) =>
         row.flatMap((move, k) => (move === kind && (state.all_worlds || j === world) ? [[x(k), y(j + 4)]] : [])),
       );
-      return [stamp([...spots, [at + 6, map + 186]], path, look), text(at + 18, map + 190, words, "quiet")];
+      return [stamp([...spots, [at + 6, map + 194]], path, look), text(at + 18, map + 198, words, "quiet")];
     }),
     frame(y(world + 4), 22),
     handle(
@@ -229,7 +233,8 @@ function picture(state, numbers, { width, narrow, handle, set }, { records, worl
 /** @type {import("./kit.js").Figure} */
 export const figure = {
   name: "mask_switchboard",
-  claim: "With valid labels two of the four masks change not one bit; with one too late, a mask erases an event",
+  claim:
+    "With valid labels two of the four masks change not one bit; with a label one row too late, a mask erases an event",
   state: {
     patient: { start: "Ben", among: ["Ben", "Ada", "Cleo"] },
     world: { start: "usual", among: ["usual", "no-padding_idx", "bidirectional", "late-label"] },
@@ -249,15 +254,15 @@ export const figure = {
       options: [
         {
           label: moved[0],
-          why: "So it is with valid labels. This one asks for a row that the mask in the loss takes out.",
+          why: "So it is with valid labels. This one asks for a row that a mask takes out.",
         },
         {
           label: moved[1],
-          why: "So it is if the padding has a vector. Here it is zero, and zeros change no sum.",
+          why: "So it is if the padding has a vector. Here it is zero.",
         },
         {
           label: moved[3],
-          why: `Without the one in the loss the event is charged, at the clamp: ${signed(table[1].loss - table[0].loss)} of loss, and no slope moves.`,
+          why: `Without the mask in the loss the event is charged, at the clamp: ${signed(table[1].loss - table[0].loss)} of loss, and no slope moves.`,
         },
         {
           label: "all four",
@@ -285,7 +290,12 @@ export const figure = {
         toggle({ label: STATIONS[k][0], checked: state[term], term, set: (on) => ui.set({ [term]: on }) }),
       ),
     ),
-    toggle({ label: "show all worlds", checked: state.all_worlds, set: (all_worlds) => ui.set({ all_worlds }) }),
+    h(
+      "fieldset",
+      null,
+      h("legend", null, "map"),
+      toggle({ label: "show all worlds", checked: state.all_worlds, set: (all_worlds) => ui.set({ all_worlds }) }),
+    ),
   ],
   lines: (state) =>
     STATIONS.map(([place, on, without, code], k) => ({
@@ -294,12 +304,12 @@ export const figure = {
       code,
     })),
   sentence: (state, numbers) =>
-    `World: ${spaced(state.world)}; ${told(numbers)}. A 0 is exact. The loss is ${numbers.loss.toFixed(4)}.` +
+    `World: ${spaced(state.world)}; ${told(numbers)}. The loss is ${numbers.loss.toFixed(4)}.` +
     (state.world === "late-label"
       ? ` Wrong: Ben's event is ${state.mask_loss ? "erased, as if censored" : "charged where no visit was"}.`
       : ""),
   table: (_, { way, loss_changes }, { worlds, gradient_changes }) => ({
-    caption: "The loss moves by, a slope by up to. A 0 is exact.",
+    caption: "The loss moves by; largest change of a slope. A 0 is exact.",
     head: ["left out", ...worlds.map((/** @type {World} */ { name }) => spaced(name))],
     rows: WAYS.map((_, k) => [
       off(k) + (k === way ? " (on show)" : ""),
@@ -316,7 +326,7 @@ export const figure = {
 .alone { stroke: var(--vw-wrong, #b3122e); }
 .frame, svg g.lit > rect { stroke: var(--vw-ink, #1b1f24); }
 .frame, .knob { rx: 4px; }
-.big { font-size: 21px; }
+.big { font-size: 18px; }
 `,
 };
 

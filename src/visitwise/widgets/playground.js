@@ -12,7 +12,6 @@ import {
   minus,
   range,
   rect,
-  rounded,
   stamp,
   text,
   toggle,
@@ -20,7 +19,7 @@ import {
 import { causeHazard, sum, survival } from "./functional.js";
 import { dot, lstmStep } from "./lstm.js";
 import { fromBase64, gruStep, modelFrom, run, visitVector } from "./survival_rnn.js";
-import { trueHazard, trueLogits } from "./teaching.js";
+import { recall, trueHazard, trueLogits } from "./teaching.js";
 
 /** @typedef {import("./survival_rnn.js").Model} Model */
 /** @typedef {import("./survival_rnn.js").Patient} Patient */
@@ -161,6 +160,16 @@ export function cumulativeIncidence(causes) {
   return causes.map((hazard, k) => (had = had.map((total, c) => total + hazard[c] * (k ? left[k - 1] : 1))));
 }
 
+/**
+ * What the true log-odds of cause 1 are the sum of: the base, and then what each effect adds.
+ * @param {Patient} patient @param {number} visit @param {any} world @param {any} given
+ */
+function termsOf(patient, visit, world, given) {
+  const reads = recall(patient, world)[visit];
+  const { effects, scale, intercepts } = world;
+  return [intercepts[0], ...Object.keys(given.why).map((name) => scale * effects[name] * reads[name])];
+}
+
 /** Every number on show. @param {Play} state @param {any} given */
 export function out(state, given) {
   const { visit, observed } = state;
@@ -189,7 +198,8 @@ export function out(state, given) {
     incidence: cumulativeIncidence(result.hazard),
     nll: recordNll(result.logits, observed),
     oracle_nll: recordNll(trueSaid, observed),
-    push: hazard.map((risk, k) => risk - Number(observed && k === hazard.length - 1)),
+    push: result.hazard.map(([risk], k) => risk - Number(observed && k === hazard.length - 1)),
+    terms: termsOf(patient, visit, world, given),
     without: patient.codes[visit].map((code) => {
       const other = soFar(
         patient,
@@ -229,9 +239,9 @@ const GROUPS = /** @type {[string, number, number][]} */ ([
   ["Drugs", 17, 23],
   ["Other", 24, 29],
 ]);
-const SPANS = [30, 45, 60, 90, 120, 180, 240, 365, 548, 730, 1096, 1461, 1826, 2557, 3653, 5479, 7305, LAST_DAY];
+const SPANS = Array.from({ length: 28 }, (_, k) => Math.round(30 * 1.25 ** k));
 const TICKS = [7, 14, 30, 60, 90, 120, 180, 365, 730, 1095, 1825, 3650];
-const TOPS = [0.002, 0.004, 0.01, 0.02, 0.04, 0.1, 0.2, 0.4, 1];
+const DECADES = [1e-4, 1e-3, 1e-2, 0.1, 1];
 const LEFT = 66;
 const ROUNDING = 1e-9;
 
@@ -285,10 +295,8 @@ function picture(state, numbers, ui, given) {
   const raster = line + 24;
   const rowOf = (/** @type {number} */ code) => raster + 5 * (code - 1) + 8 * groupOf(code);
   const bottom = rowOf(given.codes.length - 1) + 8;
-  const most = leastAbove(TOPS, Math.max(...hazard, ...true_hazard, ...known_then));
-  const up = (/** @type {number} */ p) => tenth(floor - (108 * p) / most);
-  const fallen = leastAbove(TOPS, 1 - Math.min(survival[last], true_survival[last]));
-  const down = (/** @type {number} */ s) => tenth(stairs + (52 * (1 - s)) / fallen);
+  const up = (/** @type {number} */ p) => tenth(floor - 27 * Math.log10(1e4 * Math.max(p, 1e-4)));
+  const down = (/** @type {number} */ s) => tenth(stairs + 52 * (1 - s));
 
   const steps = (/** @type {number[]} */ values, /** @type {(value: number) => number} */ y) =>
     `M${edges[0]} ${values.map((value, k) => `${k ? "V" : ""}${y(value)}H${edges[k + 1]}`).join("")}`;
@@ -296,14 +304,8 @@ function picture(state, numbers, ui, given) {
     h("path", { class: kind, "data-term": term, d });
   const rung = (/** @type {number} */ share, /** @type {number} */ y) => [
     h("path", { class: "grid", d: `M${LEFT} ${y}H${width}` }),
-    text(LEFT - 6, y + 4, `${rounded(100 * share, 0.01)}%`, "quiet end"),
+    text(LEFT - 6, y + 4, `${share === 1e-4 ? "≤" : ""}${100 * share}%`, "quiet end"),
   ];
-  const shade = (
-    /** @type {number[]} */ values,
-    /** @type {(value: number) => number} */ y,
-    /** @type {number} */ to,
-  ) => byCause && h("path", { class: "cause", d: `${steps(values, y)}V${to}H${edges[0]}Z` });
-
   const size = last > 24 ? (narrow ? 2 : 4) : narrow && last > 12 ? 4 : 8;
   const marks = (/** @type {number[]} */ visits, /** @type {string} */ kind) =>
     stamp(
@@ -330,23 +332,27 @@ function picture(state, numbers, ui, given) {
       { onclick: pick },
       rect(here, top - 4, Math.max(edges[visit + 1] - here, 1), line - top, "band"),
       rect(LEFT, top - 4, width - LEFT, line - top - 20, "hit"),
-      title(12, "hazard h of the next interval", "hazard name", "hazard"),
+      h("text", { class: "hazard name", x: 0, y: 12, "data-term": "hazard" }, "hazard h of the next interval"),
       legend(narrow ? 0 : 232, narrow ? 31 : 12, ahead, byCause),
       said(narrow ? 50 : 31, state, numbers, narrow),
-      [0, most / 2, most].map((p) => rung(p, up(p))),
-      shade(
-        numbers.cause_hazard.map((causes) => causes[0]),
-        up,
-        floor,
-      ),
+      DECADES.map((p) => rung(p, up(p))),
+      byCause &&
+        curve(
+          "one",
+          steps(
+            numbers.cause_hazard.map((causes) => causes[0]),
+            up,
+          ),
+          null,
+        ),
       curve("true", steps(true_hazard, up), "true"),
       ahead && curve("then", steps(known_then, up), null),
       curve("learned", steps(hazard, up), "hazard"),
-      title(
+      text(
+        0,
         stairs - 12,
         byCause && !narrow ? "survival S; above it, who had cause 1" : "survival S",
         "survived name",
-        "survival",
       ),
       text(
         width,
@@ -354,16 +360,20 @@ function picture(state, numbers, ui, given) {
         `${narrow ? "NLL" : "this record costs"} ${numbers.nll.toFixed(4)}, oracle ${numbers.oracle_nll.toFixed(4)}`,
         "end",
       ),
-      [1 - fallen, 1].map((s) => rung(s, down(s))),
-      shade(
-        incidence.map((had) => 1 - had[0]),
-        down,
-        stairs,
-      ),
+      [0, 1].map((s) => rung(s, down(s))),
+      byCause &&
+        curve(
+          "cause",
+          `${steps(
+            incidence.map((had) => 1 - had[0]),
+            down,
+          )}V${stairs}H${edges[0]}Z`,
+          null,
+        ),
       curve("true s", steps(true_survival, down), null),
-      curve("learned s", steps(survival, down), "survival"),
-      title(foot + 26, "push h − y", "name", "push"),
-      text(width, foot + 26, `longest ${minus(push.reduce(longer).toFixed(4))}`, "quiet end"),
+      curve("learned s", steps(survival, down), null),
+      h("text", { class: "name", x: 0, y: foot + 26, "data-term": "push" }, `push ${pushOf(numbers)}`),
+      text(width, foot + 26, `after visit ${visit}: ${minus(push[visit].toFixed(4))}`, "quiet end"),
       h("path", { class: "axis", d: `M${LEFT} ${pushes + 16}H${width}` }),
       arrows(push, edges, pushes + 16),
     ),
@@ -388,8 +398,8 @@ function picture(state, numbers, ui, given) {
   );
 }
 
-/** @param {number} y @param {string} words @param {string} kind @param {string} term */
-const title = (y, words, kind, term) => h("text", { class: kind, x: 0, y, "data-term": term }, words);
+/** @param {any} numbers */
+const pushOf = ({ cause_hazard }) => (cause_hazard[0].length > 1 ? "h₁ − y₁" : "h − y");
 
 /** @param {number} one @param {number} other */
 const longer = (one, other) => (Math.abs(other) > Math.abs(one) ? other : one);
@@ -440,7 +450,7 @@ const legend = (x, y, ahead, byCause) => [
   stamp([[x + 86, y - 4]], "h24", "true"),
   h("text", { x: x + 116, y, "data-term": "true" }, "true"),
   ahead && [stamp([[x + 154, y - 4]], "h24", "then"), text(x + 184, y, "known then")],
-  byCause && [stamp([[x + 154, y - 9]], "h24v10h-24z", "cause"), text(x + 184, y, "cause 1")],
+  byCause && [stamp([[x + 154, y - 4]], "h24", "one"), text(x + 184, y, "learned, cause 1")],
 ];
 
 /** The chosen visit's hazards, in words. @param {number} y @param {Play} state @param {Shown} numbers @param {boolean} narrow */
@@ -486,14 +496,11 @@ function changes({ visit }, { hazard, true_hazard, without }, { narrow, width },
       .map((row, k) => `M${from} ${bar(k) + 6 * (which - 1)}h${Math.max(1, tenth((long * Number(row[which])) / most))}`)
       .join("");
   const label = (/** @type {any} */ code) => (code > 0 ? `without ${readable(given.codes[code])}` : code);
-  const said = all.map(([code, one, other]) => `${label(code)}: ${percent(+one)} learned, ${percent(+other)} true`);
   return h(
     "svg",
     {
-      viewBox: `0 0 ${narrow ? 304 : 620} ${at(Math.max(4, all.length)) - 8}`,
+      viewBox: `0 0 ${narrow ? 304 : 620} ${at(Math.max(3, all.length)) - 8}`,
       width: narrow ? 304 : 620,
-      role: "img",
-      "aria-label": `Hazard after visit ${visit}: ${said.join("; ")}`,
     },
     text(0, 14, `hazard after visit ${visit}, with and without`, "name"),
     text(second, narrow ? 32 : 14, "learned", "quiet end small"),
@@ -508,13 +515,31 @@ function changes({ visit }, { hazard, true_hazard, without }, { narrow, width },
   );
 }
 
+/** Why the true hazard is what it is. @param {Play} state @param {Shown} numbers @param {any} given */
+const why = ({ visit }, { terms, cause_hazard }, given) =>
+  h(
+    "div",
+    { class: "whole" },
+    h("b", null, "Why? "),
+    `True log-odds${cause_hazard[0].length > 1 ? " of cause 1" : ""} after visit ${visit}: ${signed(sum(terms))} =`,
+    h(
+      "ul",
+      null,
+      ["the base", ...Object.values(given.why)].map((name, k) =>
+        h("li", { class: terms[k] ? "" : "quiet" }, `${signed(terms[k])} ${name}`),
+      ),
+    ),
+  );
+
+/** @param {number} size */
+const signed = (size) => (size > 0 ? "+" : "") + minus(size.toFixed(2));
+
 /** How the loss of other patients fell. @param {Shown} numbers @param {string} name @param {any} given */
 function losses({ epochs, loss, oracle_loss }, name, given) {
   const { validation, oracle } = given.curves[name];
   const [low, most] = [Math.min(oracle, ...validation), Math.max(oracle, ...validation)];
   const x = (/** @type {number} */ epoch) => tenth(6 + (108 * epoch) / (validation.length - 1));
   const y = (/** @type {number} */ nll) => tenth(48 - (40 * (nll - low)) / (most - low));
-  const after = `after ${epochs} epochs ${loss.toFixed(4)}`;
   const truth = `oracle ${oracle_loss.toFixed(4)}`;
   const below = loss < oracle_loss && `✗ beats ${truth}`;
   return h(
@@ -523,8 +548,6 @@ function losses({ epochs, loss, oracle_loss }, name, given) {
       class: "losses",
       viewBox: "0 0 300 56",
       width: 300,
-      role: "img",
-      "aria-label": `Loss of other patients ${after}, ${truth} ${below || ""}`,
     },
     h("path", { class: "oracle", d: `M0 ${y(oracle)}h120` }),
     h("path", {
@@ -533,7 +556,7 @@ function losses({ epochs, loss, oracle_loss }, name, given) {
     }),
     h("circle", { class: "ink", cx: x(epochs), cy: y(loss), r: 5 }),
     text(132, 14, "loss of other patients", "name"),
-    text(132, 32, after),
+    text(132, 32, `after ${epochs} epochs ${loss.toFixed(4)}`),
     text(132, 50, below || truth, below ? "wrong" : "quiet"),
   );
 }
@@ -553,6 +576,19 @@ const sampleOf = (state, given) =>
       (key) => `${one[key]}` === `${/** @type {any} */ (state)[key]}`,
     ),
   );
+
+/** The story of the sample that the patient is or was; it is about one model. @param {Play} state @param {number} sample @param {any} given */
+function told(state, sample, given) {
+  const memory = keptFor(given);
+  if (sample >= 0) memory.begun = sample;
+  const begun = given.samples[memory.begun];
+  const which = nameOf(state, given);
+  const about = given.about[which?.name ?? "mine"];
+  if (about || !begun) return about ?? "A patient of your own.";
+  const [now, last] = [which?.epoch, given.epochs.at(-1)];
+  const early = now === last ? "" : ` (So after ${last} epochs.)`;
+  return `${sample < 0 ? `Begun from “${begun.name}”, changed. ` : ""}${begun.story}${early}`;
+}
 
 /** The diagnoses and drugs of the chosen visit; the same tree while they stay. @param {Play} state @param {Ui} ui @param {any} given */
 function recorded(state, ui, given) {
@@ -630,9 +666,9 @@ async function copy(state, ui, given) {
   memory.snippet = true;
   try {
     await navigator.clipboard.writeText(snippet(state, given));
-    memory.said = "Copied. It is what stands below.";
+    memory.said = "Copied, as below.";
   } catch {
-    memory.said = "This browser lets no page copy; select the lines below.";
+    memory.said = "Not copied: select the lines below.";
   }
   ui.set({});
 }
@@ -651,7 +687,7 @@ function controls(state, numbers, ui, given) {
     from: 0,
     to: given.epochs.length - 1,
     step: 1,
-    text: which ? `${which.epoch}` : "–",
+    text: which ? `${which.epoch}${which.name === "causal" ? "" : ", kept at the end alone"}` : "–",
     spoken: which ? `after ${which.epoch} epochs` : "not known for your model",
     set: (value) => ui.set({ epoch: value }),
   });
@@ -663,7 +699,7 @@ function controls(state, numbers, ui, given) {
       value: sample,
       set: (k) => ui.set(given.samples[k].state),
     }),
-    h("p", { class: "whole story" }, sample < 0 ? "A patient of your own." : given.samples[sample].story),
+    h("p", { class: "whole story" }, told(state, sample, given)),
     choice({
       legend: "Model",
       options: [
@@ -693,6 +729,7 @@ function controls(state, numbers, ui, given) {
     ),
     recorded(state, ui, given),
     changes(state, numbers, ui, given),
+    why(state, numbers, given),
     range({
       label: "age",
       value: age,
@@ -853,40 +890,42 @@ export const figure = {
     picture(/** @type {Play} */ (state), /** @type {Shown} */ (numbers), ui, given),
   controls: (state, numbers, ui, given) =>
     controls(/** @type {Play} */ (state), /** @type {Shown} */ (numbers), ui, given),
-  lines: ({ visit, observed, day }, { hazard, true_hazard, survival, push }) => [
-    {
-      term: "hazard",
-      formula: `learned: h = ${percent(hazard[visit])} after visit ${visit}`,
-      code: "learned = play_model.predict(patient).hazard[0]",
-    },
-    {
-      term: "true",
-      formula: `true: h = ${percent(true_hazard[visit])} after visit ${visit}`,
-      code: "true = trained.world().hazard(patient)",
-    },
-    {
-      term: "survival",
-      formula: `S = ${percent(survival[visit])} by the end of that interval`,
-      code: "log_survival(hazard_logits).exp()",
-    },
-    {
-      term: "push",
-      formula: `last h − y = ${hazard[day.length - 1].toFixed(4)} − ${Number(observed)} = ${minus(push[day.length - 1].toFixed(4))}`,
-    },
-  ],
+  lines: ({ visit, observed, day }, numbers) => {
+    const { hazard, true_hazard, cause_hazard, push } = numbers;
+    const byCause = cause_hazard[0].length > 1;
+    const both = byCause ? "h₁ + h₂" : "h";
+    const last = day.length - 1;
+    return [
+      {
+        term: "hazard",
+        formula: `learned: ${both} = ${percent(hazard[visit])} after visit ${visit}`,
+        code: "logits = model(patient)",
+      },
+      {
+        term: "true",
+        formula: `true: ${both} = ${percent(true_hazard[visit])} after visit ${visit}`,
+        code: "truth = trained.world(play.model).cause_hazard(patient)",
+      },
+      {
+        term: "push",
+        formula: `last ${pushOf(numbers)} = ${cause_hazard[last][0].toFixed(4)} − ${Number(observed)} = ${minus(push[last].toFixed(4))}${byCause ? `; of cause 2 h₂ = ${cause_hazard[last][1].toFixed(4)}` : ""}`,
+      },
+    ];
+  },
   sentence,
-  table: ({ day, codes, visit }, numbers, given) => ({
-    caption:
-      `NLL ${numbers.nll.toFixed(6)}, the oracle's ${numbers.oracle_nll.toFixed(6)}. ` +
-      `At visit ${visit}, hazard without each code, learned (true): ${
-        numbers.without
-          .map(
-            (/** @type {number[]} */ [code, one, other]) =>
-              `${readable(given.codes[code])} ${percent(one)} (${percent(other)})`,
-          )
-          .join(", ") || "no code"
-      }.`,
-    head: ["visit", "day", "codes", "hazard", "true hazard", "known then", "survival", "true survival", "h − y"],
+  table: ({ day, codes }, numbers, given) => ({
+    caption: `NLL ${numbers.nll.toFixed(6)}, the oracle's ${numbers.oracle_nll.toFixed(6)}.`,
+    head: [
+      "visit",
+      "day",
+      "codes",
+      "hazard",
+      "true hazard",
+      "known then",
+      "survival",
+      "true survival",
+      pushOf(numbers),
+    ],
     rows: day.map((/** @type {number} */ one, /** @type {number} */ k) => [
       k,
       one,
@@ -903,6 +942,7 @@ export const figure = {
 .then { fill: none; stroke: var(--vw-ink, #1b1f24); stroke-width: 2; stroke-dasharray: 1 3; }
 .s { stroke: var(--vw-survival, #1166cc); }
 .bar { stroke-width: 4; }
+.one { fill: none; stroke: var(--vw-event-probability, #522b64); stroke-width: 2; stroke-dasharray: 5 3; }
 .cause { fill: var(--vw-event-probability, #522b64); fill-opacity: 0.25; }
 .push { fill: none; stroke-width: 2.5; }
 .rises { stroke: var(--vw-hazard, #c2410c); }
@@ -916,6 +956,8 @@ export const figure = {
 .codes { display: grid; gap: 6px; border: 1px solid var(--vw-line, #d5d9df); border-radius: 4px; padding: 8px 12px; }
 .codes fieldset { position: relative; display: flex; flex-wrap: wrap; gap: 0 14px; padding-left: 6.6em; }
 .codes legend { position: absolute; left: 0; top: 5px; }
+ul { contain: content; columns: 18em; font-variant-numeric: tabular-nums; margin: 4px 0 0; padding: 0; list-style: none; }
+li.quiet { color: var(--vw-muted, #5b6470); }
 .row { display: flex; flex-wrap: wrap; gap: 8px 20px; align-items: center; }
 .file { position: relative; border: 1px solid var(--vw-muted, #5b6470); border-radius: 4px; padding: 2px 12px; cursor: pointer; }
 .file input { position: absolute; inset: 0; width: 100%; opacity: 0; cursor: pointer; }

@@ -62,7 +62,8 @@ export function readSafetensors(buffer) {
   expect(bytes >= 8, `the file has ${bytes} bytes; expected a safetensors file, which has 8 before its header`);
   const claimed = new DataView(buffer).getBigUint64(0, true);
   const left = bytes - 8;
-  expect(claimed <= left, `the file has ${left} bytes for a header of ${claimed}; expected a safetensors file`);
+  const found = "this is no safetensors file, or one cut short: it";
+  expect(claimed <= left, `${found} has ${left} bytes for a header of ${claimed}; expected what save_model writes`);
   const size = Number(claimed);
   const { __metadata__: metadata = {}, ...claims } = headerOf(buffer, size);
   const areTexts = isObject(metadata) && Object.values(metadata).every((value) => typeof value === "string");
