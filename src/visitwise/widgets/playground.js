@@ -167,7 +167,7 @@ export function cumulativeIncidence(causes) {
 function termsOf(patient, visit, world, given) {
   const reads = recall(patient, world)[visit];
   const { effects, scale, intercepts } = world;
-  return [intercepts[0], ...Object.keys(given.why).map((name) => scale * effects[name] * reads[name])];
+  return [intercepts[0], ...given.why.map((/** @type {any} */ [name]) => scale * effects[name] * reads[name])];
 }
 
 /** Every number on show. @param {Play} state @param {any} given */
@@ -525,8 +525,8 @@ const why = ({ visit }, { terms, cause_hazard }, given) =>
     h(
       "ul",
       null,
-      ["the base", ...Object.values(given.why)].map((name, k) =>
-        h("li", { class: terms[k] ? "" : "quiet" }, `${signed(terms[k])} ${name}`),
+      [["", "the base"], ...given.why].map(([, words], k) =>
+        h("li", { class: terms[k] ? "" : "quiet" }, `${signed(terms[k])} ${words}`),
       ),
     ),
   );

@@ -149,6 +149,7 @@ SAMPLES = (
 )
 START = SAMPLES[0].state
 # What the true log-odds are the sum of, besides the base: the effects of `visitwise.simulate`, in plain words.
+# Pairs go to the page, because what passes through a notebook has its names in the order of the alphabet.
 WHY = {
     "age": "age",
     "now": "acute codes now",
@@ -215,7 +216,7 @@ def _given() -> dict[str, Any]:
         name: {epoch: _by_place(file) for epoch, file in of_epoch.items()} for name, of_epoch in told["files"].items()
     }
     samples = [{"name": sample.name, "story": sample.story, "state": sample.state} for sample in SAMPLES]
-    return told | {"files": files, "curves": curves, "samples": samples, "why": WHY, "about": ABOUT}
+    return told | {"files": files, "curves": curves, "samples": samples, "why": list(WHY.items()), "about": ABOUT}
 
 
 def _by_place(text: str) -> str:
