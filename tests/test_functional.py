@@ -218,6 +218,41 @@ def test_loss_passes_gradcheck_in_every_argument_that_can_learn() -> None:
     assert torch.autograd.gradgradcheck(lambda z: F.hazard_nll(z, stop, observed, start), (logits,))
 
 
+@pytest.mark.parametrize("with_start", [False, True], ids=["from 0", "from start"])
+@pytest.mark.parametrize("patients", [4, 40], ids=["fewer patients than visits", "more"])
+def test_fast_loss_is_its_formula_in_value_slope_and_slope_of_the_slope(patients: int, with_start: bool) -> None:
+    logits, stop, observed, start, _ = random_case(patients, 9)
+    start = start if with_start else None
+    logits[0], logits[1], logits[2] = 800.0, -800.0, 40.0  # beyond what exp can hold, and what softplus rounds
+    rows = torch.arange(9)
+    counted = (rows < stop[:, None]) & (rows >= (0 if start is None else start[:, None]))
+    found = []
+    for loss in (lambda z: F.hazard_nll(z, stop, observed, start, reduction="none"),
+                 lambda z: F._nll(z, start, stop, observed)):  # fmt: skip
+        z = logits.masked_fill(~counted, NAN).requires_grad_()
+        value = loss(z)
+        weights = torch.linspace(-1, 2, patients, dtype=z.dtype)
+        (slope,) = torch.autograd.grad(value, z, weights, retain_graph=True)
+        (kept,) = torch.autograd.grad(value, z, weights, create_graph=True)
+        assert torch.equal(slope.sign(), kept.sign())
+        (bend,) = torch.autograd.grad((kept * torch.cos(rows)).sum(), z)
+        found.append((value, slope, kept, bend))
+    for fast, formula in zip(*found, strict=True):
+        torch.testing.assert_close(fast, formula, rtol=1e-14, atol=1e-300)
+
+
+@pytest.mark.parametrize("wrong", [NAN, math.inf, -math.inf])
+@pytest.mark.parametrize("seen", [True, False], ids=["event", "censored"])
+@pytest.mark.parametrize("row", [0, 3], ids=["a row before the last", "the last row"])
+@pytest.mark.parametrize("patients", [2, 40], ids=["fewer patients than visits", "more"])
+def test_a_counted_logit_that_is_not_finite_is_refused(patients: int, row: int, seen: bool, wrong: float) -> None:
+    logits = torch.zeros(patients, 6)
+    logits[1, row] = wrong
+    stop, observed = torch.full((patients,), 4), torch.full((patients,), seen)
+    with pytest.raises(ValueError, match=rf"patient at index 1, row {row}, is {wrong}; expected a finite number"):
+        F.hazard_nll(logits, stop, observed)
+
+
 def test_flat_loss_passes_gradcheck() -> None:
     logits = random_case(1, 7)[0][0].requires_grad_()
     outcome = whole(0, 3, 7), whole(2, 4), flags(True, False), whole(0, 1)

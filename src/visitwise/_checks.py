@@ -46,15 +46,22 @@ def check_logits(hazard_logits: Tensor) -> None:
         raise ValueError("hazard_logits come straight from a sigmoid or softmax; pass the logits that went into it")
 
 
-def check_outcome(shape: torch.Size, width: int | Tensor, stop: Tensor, observed: Tensor, start: Tensor) -> None:
-    for name, values in (("stop", stop), ("observed", observed), ("start", start)):
+def check_outcome(
+    shape: torch.Size, width: int | Tensor, stop: Tensor, observed: Tensor, start: Tensor | None = None
+) -> None:
+    given = {"stop": stop, "observed": observed} | ({} if start is None else {"start": start})
+    for name, values in given.items():
         if values.shape != shape:
             raise ValueError(f"{name} has shape {sizes(values)}; expected {list(shape)}, one for each patient")
-    for name, values in (("stop", stop), ("start", start)):
-        if values.is_floating_point() or values.dtype == torch.bool:
+        if name != "observed" and (values.is_floating_point() or values.dtype == torch.bool):
             raise ValueError(f"{name} has dtype {values.dtype}; expected whole numbers")
     if observed.dtype != torch.bool:
         raise ValueError(f"observed has dtype {observed.dtype}; expected bool (True where the event was seen)")
+    if start is None and isinstance(width, int) and stop.numel():
+        lowest, highest = stop.aminmax()
+        if lowest >= 1 and highest <= width:
+            return  # the usual case, in one look
+    start = torch.zeros_like(stop) if start is None else start
     refuse(start < 0, start, "start is {value}{at}; expected 0 or more")
     refuse(stop <= start, stop, "stop is {value}{at}; expected at least one row after start, so above {limit}", start)
     most = torch.as_tensor(width).expand_as(stop)

@@ -7,7 +7,7 @@ Row `k` is the interval that begins when visit `k` closes and ends at the next c
 Half precision is widened to float32 first: in bfloat16 a sigmoid is exactly 1 from logit 6.25 on.
 """
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -26,6 +26,9 @@ from visitwise._checks import (
 )
 
 Reduction = Literal["mean", "sum", "none"]
+
+# A logit with a `softplus` and a slope of exactly 0, in float64 too.
+OUTSIDE = -1e4
 
 
 # ------------------------------------------------------------------------------ hazard, survival, event probability
@@ -238,19 +241,85 @@ def hazard_nll(
         >>> hazard_nll(logits[:1], torch.tensor([3]), torch.tensor([False]))
         tensor(0.6852)
     """
-    start = torch.zeros_like(stop) if start is None else start
     check_logits(hazard_logits)
     check_outcome(hazard_logits.shape[:-1], hazard_logits.shape[-1], stop, observed, start)
     hazard_logits = widen(hazard_logits)
 
-    visit = torch.arange(hazard_logits.shape[-1], device=hazard_logits.device)
-    from_start = visit >= start[..., None]
-    check_finite(hazard_logits, from_start & (visit < stop[..., None]))
+    if isinstance(censored_exposure, Tensor) or censored_exposure != 1:
+        nll = _nll(hazard_logits, start, stop, observed, _exposure(censored_exposure, hazard_logits, stop.shape))
+    else:
+        nll = _NLL.apply(hazard_logits, start, stop, observed)  # type: ignore[no-untyped-call]
+    if not bool(nll.isfinite().all()):  # as it is if a counted logit is not
+        check_finite(hazard_logits, _between(hazard_logits, start, stop))
+    return _reduce(nll, reduction)
+
+
+def _nll(
+    hazard_logits: Tensor, start: Tensor | None, stop: Tensor, observed: Tensor, exposure: float | Tensor = 1.0
+) -> Tensor:
+    """Each patient's NLL, in the terms of the formula."""
+    survived = _between(hazard_logits, start, stop - 1)
     # Rows that are not survived get logit -inf, whose softplus is exactly 0 with gradient 0, whatever stood there.
-    survived = from_start & (visit < stop[..., None] - 1)
     before_last = _survived_nll(hazard_logits.masked_fill(~survived, -torch.inf)).sum(-1)
     last = hazard_logits.gather(-1, (stop.long() - 1)[..., None])[..., 0]
-    return _reduce(before_last + _last_row_nll(last, observed, censored_exposure), reduction)
+    return before_last + _last_row_nll(last, observed, exposure)
+
+
+class _NLL(torch.autograd.Function):
+    """`_nll` with full exposure, in less than half of the time: one `softplus` for all rows, and its slope by hand.
+
+    The slope of a row is its hazard minus its label. With the logit of an event's row turned round, each row costs
+    `softplus` and has the slope of one.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, hazard_logits: Tensor, start: Tensor | None, stop: Tensor, observed: Tensor) -> Tensor:
+        rows = _only(hazard_logits, start, stop)
+        last, sign = stop.long()[..., None] - 1, (1 - 2 * observed.to(rows.dtype))[..., None]
+        turned = sign * rows.gather(-1, last)
+        rows.scatter_(-1, last, turned.nan_to_num_(torch.inf, torch.inf, torch.inf))  # what was not finite stays inf
+        ctx.save_for_backward(hazard_logits, start, stop, observed, rows, last, sign)
+        return _survived_nll(rows).sum(-1)
+
+    @staticmethod
+    def backward(ctx: Any, of_nll: Tensor) -> tuple[Tensor, None, None, None]:
+        hazard_logits, start, stop, observed, rows, last, sign = ctx.saved_tensors
+        if torch.is_grad_enabled():  # the slope is to have a slope itself
+            nll = _nll(hazard_logits, start, stop, observed)
+            return *torch.autograd.grad(nll, hazard_logits, of_nll, create_graph=True), None, None, None
+        slope = torch.sigmoid(rows)
+        slope.scatter_(-1, last, sign * slope.gather(-1, last))
+        return slope.mul_(of_nll[..., None]), None, None, None
+
+
+def _only(hazard_logits: Tensor, start: Tensor | None, stop: Tensor) -> Tensor:
+    """The logits of rows `start <= k < stop`; elsewhere `OUTSIDE`, whatever stood there. What is not finite is inf.
+
+    A mask that is true and false by turns is slow to fill by. So the limits that a row has for each `stop` are written
+    down once, looked up, and kept to by a minimum, where that is less work.
+    """
+    rows = hazard_logits.nan_to_num(torch.inf, torch.inf, torch.inf)
+    width = rows.shape[-1]
+    if width >= stop.numel():
+        return rows.masked_fill_(~_between(rows, start, stop), OUTSIDE)
+    visit = torch.arange(width, device=rows.device)
+    is_before = visit < torch.arange(width + 1, device=rows.device)[:, None]  # of each number of rows
+    limit = rows.new_full(is_before.shape, torch.inf)
+    torch.minimum(rows, _look_up(limit.masked_fill(~is_before, OUTSIDE), stop), out=rows)
+    if start is not None:
+        torch.minimum(rows, _look_up(limit.masked_fill(is_before, OUTSIDE), start), out=rows)
+    return rows
+
+
+def _look_up(table: Tensor, place: Tensor) -> Tensor:
+    return table.index_select(0, place.long().flatten()).view(*place.shape, -1)
+
+
+def _between(hazard_logits: Tensor, start: Tensor | None, stop: Tensor) -> Tensor:
+    """True at rows `start <= k < stop`."""
+    visit = torch.arange(hazard_logits.shape[-1], device=hazard_logits.device)
+    before_stop = visit < stop[..., None]
+    return before_stop if start is None else before_stop & (visit >= start[..., None])
 
 
 def hazard_nll_flat(
@@ -297,11 +366,11 @@ def hazard_nll_flat(
     row_nll = _survived_nll(hazard_logits.masked_fill(~survived, -torch.inf))
     before_last = row_nll.new_zeros(length.shape).index_add(0, patient, row_nll)
     last = hazard_logits[offsets[:-1] + stop - 1]
-    return _reduce(before_last + _last_row_nll(last, observed, censored_exposure), reduction)
-
-
-def _last_row_nll(last: Tensor, observed: Tensor, censored_exposure: float | Tensor) -> Tensor:
     exposure = _exposure(censored_exposure, last, last.shape)
+    return _reduce(before_last + _last_row_nll(last, observed, exposure), reduction)
+
+
+def _last_row_nll(last: Tensor, observed: Tensor, exposure: float | Tensor) -> Tensor:
     # An event costs `softplus(-z)`; `softplus(z) - z` would round away the small loss of a right and sure prediction.
     return torch.where(observed, _survived_nll(-last), exposure * _survived_nll(last))
 
