@@ -1,7 +1,10 @@
 """Outcomes, splits, batches and the place on disk: nobody lost, nobody twice, the same again from the same seed."""
 
 import json
+import pickle
+import re
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +15,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests import oracles
+from tests.cohorts import random_cohort
+from visitwise import cohort as cohorts
 from visitwise import functional as F
 from visitwise._ragged import arrays_of
-from visitwise.cohort import Cohort, Outcome, require_disjoint
+from visitwise.cohort import Cohort, CohortWriter, Outcome, require_disjoint
 from visitwise.visits import Visits
 
 pytestmark = pytest.mark.usefixtures("no_global_draws")
@@ -124,6 +129,26 @@ def test_split_keeps_a_patient_together_with_the_outcome() -> None:
 def test_patients_of_a_part_keep_the_order_they_had() -> None:
     for part in lengths_cohort([1] * 40).split([0.5, 0.5], seed=1):
         assert ids(part) == sorted(ids(part))
+
+
+def test_parts_of_a_split_read_their_visits_where_the_cohort_has_them() -> None:
+    cohort = random_cohort(40, seed=3)
+    part = cohort.split([0.5, 0.5], seed=0)[0]
+    copied = cohort.select((part.visits.patient_id[:, None] == cohort.visits.patient_id).nonzero()[:, 1])
+    some = torch.tensor([5, -1, 0])
+    assert_same_arrays(part.select(some).visits, copied.select(some).visits)
+    assert_same_arrays(part.split([0.5, 0.5], seed=1)[1].visits, copied.split([0.5, 0.5], seed=1)[1].visits)
+    assert (len(part), part.visits.n_visits) == (len(copied), copied.visits.n_visits)
+    assert {"codes", "code_offsets", "day", "measurements"}.isdisjoint(vars(part.visits))
+    for same in (part.visits, replace(part.visits), part.visits.to("cpu"), pickle.loads(pickle.dumps(part)).visits):
+        assert_same_arrays(same, copied.visits)
+        assert_same_arrays(same.select(some), copied.visits.select(some))
+
+
+def assert_same_arrays(one: Visits, other: Visits) -> None:
+    for name, values in arrays_of(other).items():
+        assert torch.equal(getattr(one, name).nan_to_num(), values.nan_to_num()), name
+    assert one.schema == other.schema
 
 
 def test_same_seed_splits_alike_and_another_seed_otherwise() -> None:
@@ -240,26 +265,27 @@ def test_save_makes_the_folders_above_and_leaves_nothing_unfinished(tmp_path: Pa
     assert [path.name for path in (tmp_path / "deep" / "down").iterdir()] == ["cohort"]
 
 
-def test_save_interrupted_half_way_is_never_loaded_and_never_in_the_way(
+def test_save_interrupted_half_way_is_never_loaded_and_leaves_nothing_behind(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cohort, written = oracles.random_cohort(6), []
+    cohort, append, written = oracles.random_cohort(6), cohorts._GrowingArray.append, []
 
-    def dies_at_the_third(path: Path, values: np.ndarray) -> None:
-        written.append(path)
+    def dies_at_the_third(array: cohorts._GrowingArray, values: np.ndarray) -> None:
+        append(array, values)
+        written.append(values)
         if len(written) == 3:
+            (unfinished,) = tmp_path.iterdir()
+            with pytest.raises(FileNotFoundError, match=r"holds no cohort\.json"):
+                Cohort.load(unfinished)
             raise KeyboardInterrupt
-        path.write_bytes(values.tobytes())
 
     with monkeypatch.context() as patched:
-        patched.setattr(np, "save", dies_at_the_third)
+        patched.setattr(cohorts._GrowingArray, "append", dies_at_the_third)
         with pytest.raises(KeyboardInterrupt):
             cohort.save(tmp_path / "cohort")
-    assert not (tmp_path / "cohort").exists()
-    (unfinished,) = tmp_path.iterdir()
-    for folder in (tmp_path / "cohort", unfinished):
-        with pytest.raises(FileNotFoundError, match=r"holds no cohort\.json"):
-            Cohort.load(folder)
+    assert list(tmp_path.iterdir()) == []
+    (tmp_path / ".cohort.unfinished").mkdir()  # of a process that was killed
+    (tmp_path / ".cohort.unfinished" / "codes.npy").write_bytes(b"half of them")
     cohort.save(tmp_path / "cohort")
     same_bytes(cohort, Cohort.load(tmp_path / "cohort"))
     assert [path.name for path in tmp_path.iterdir()] == ["cohort"]
@@ -300,6 +326,153 @@ def test_load_never_unpickles(tmp_path: Path) -> None:
     manifest.write_text(json.dumps(written), encoding="utf-8")
     with pytest.raises(ValueError, match="allow_pickle=False"):
         Cohort.load(tmp_path / "cohort")
+
+
+def test_opening_a_cohort_reads_the_offsets_and_none_of_the_rest(tmp_path: Path) -> None:
+    smaps = Path("/proc/self/smaps")
+    if not smaps.exists():
+        pytest.skip("the system does not say what is resident")
+    lengths_cohort([10] * 20_000).save(tmp_path / "cohort")
+    loaded = Cohort.load(tmp_path / "cohort")
+    resident = {
+        Path(name).stem: int(kilobytes) * 1024
+        for name, kilobytes in re.findall(rf"{tmp_path}/cohort/(\S+)\n(?:.*\n)*?Rss: +(\d+)", smaps.read_text())
+    }
+    assert resident["code_offsets"] >= loaded.visits.code_offsets.nbytes
+    assert resident["codes"] <= loaded.visits.codes.nbytes / 4
+    assert resident["day"] <= loaded.visits.day.nbytes / 4
+
+
+# ------------------------------------------------------------------------------------------------- to disk, by parts
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def parts_of(cohort: Cohort, *sizes: int) -> list[Cohort]:
+    return [cohort.select(chosen) for chosen in torch.arange(len(cohort)).split(list(sizes))]
+
+
+def write(folder: Path, parts: list[Cohort], origin: dict[str, Any] | None = None) -> None:
+    with CohortWriter(folder, origin=origin) as writer:
+        for part in parts:
+            writer.append(part)
+        writer.finish()
+
+
+@pytest.mark.parametrize(("n_static", "n_measurements"), [(2, 2), (0, 0)])
+@pytest.mark.parametrize("sizes", [(9,), (4, 4, 1), (1,) * 9])
+def test_written_in_parts_a_cohort_has_the_bytes_of_one_saved_whole(
+    tmp_path: Path, n_static: int, n_measurements: int, sizes: tuple[int, ...]
+) -> None:
+    cohort = oracles.random_cohort(9, n_static=n_static, n_measurements=n_measurements)
+    cohort.save(tmp_path / "whole")
+    write(tmp_path / "parts", parts_of(cohort, *sizes))
+    assert files_of(tmp_path / "parts") == files_of(tmp_path / "whole")
+
+
+def test_the_files_are_those_that_numpy_writes(tmp_path: Path) -> None:
+    cohort = oracles.random_cohort(5)
+    cohort.save(tmp_path / "cohort")
+    for name, values in (arrays_of(cohort.visits) | arrays_of(cohort.outcome)).items():
+        np.save(tmp_path / "by_numpy.npy", values.numpy())
+        assert (tmp_path / "cohort" / f"{name}.npy").read_bytes() == (tmp_path / "by_numpy.npy").read_bytes(), name
+
+
+def test_parts_without_a_single_code_keep_their_place(tmp_path: Path) -> None:
+    visits = Visits.from_lists([[[]], [["a"], []], [[], []]], day=[[0], [0, 5], [0, 9]])
+    cohort = Cohort(visits, Outcome.of(torch.tensor([1, 2, 2]), torch.tensor([1, 0, 1])))
+    write(tmp_path / "cohort", parts_of(cohort, 1, 1, 1))
+    same_bytes(cohort, Cohort.load(tmp_path / "cohort"))
+
+
+def test_a_writer_goes_on_where_the_last_one_kept_its_work(tmp_path: Path) -> None:
+    cohort = oracles.random_cohort(9)
+    cohort.save(tmp_path / "whole")
+    first, second, third, last = parts_of(cohort, 3, 2, 3, 1)
+    stopped = CohortWriter(tmp_path / "cohort", origin={"seed": 1})
+    for part in (first, second):
+        stopped.append(part)
+    stopped.keep()
+    stopped.append(third)  # written, and lost: it was not kept
+    stopped.__exit__(None, None, None)
+    assert not (tmp_path / "cohort").exists()
+    with CohortWriter(tmp_path / "cohort", origin={"seed": 1}) as writer:
+        assert writer.n_patients == 5
+        writer.append(third)
+        writer.append(last)
+        writer.finish()
+    assert files_of(tmp_path / "cohort") == files_of(tmp_path / "whole")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cohort", "whole"]
+
+
+def lose(folder: Path) -> None:
+    with (folder / "day.npy").open("r+b") as file:
+        file.truncate(130)
+
+
+def scramble(folder: Path) -> None:
+    (folder / "written.json").write_text("{")
+
+
+@pytest.mark.parametrize("damage", [lose, scramble, lambda folder: (folder / "codes.npy").unlink()])
+def test_work_of_another_origin_or_with_a_file_that_is_not_whole_is_begun_anew(
+    tmp_path: Path, damage: Callable[[Path], None]
+) -> None:
+    cohort = oracles.random_cohort(9)
+    cohort.save(tmp_path / "whole")
+    for origin, harm in (({"seed": 1}, lambda _: None), ({"seed": 2}, damage)):
+        with CohortWriter(tmp_path / "cohort", origin=origin) as writer:
+            assert writer.n_patients == 0
+            writer.append(parts_of(cohort, 5, 4)[0])
+            writer.keep()
+        harm(tmp_path / ".cohort.unfinished")
+    write(tmp_path / "cohort", parts_of(cohort, 5, 4), origin={"seed": 2})
+    assert files_of(tmp_path / "cohort") == files_of(tmp_path / "whole")
+
+
+def test_parts_that_do_not_belong_together_are_refused(tmp_path: Path) -> None:
+    cohort = oracles.random_cohort(6)
+    first, last = parts_of(cohort, 3, 3)
+    other = oracles.random_cohort(3, n_static=0)
+    coarse = replace(last, visits=replace(last.visits, day=last.visits.day.float()))
+    for part, message in ((other, "another schema"), (coarse, r"day of the part is \[dtype\('float32'\)\]; expected")):
+        with CohortWriter(tmp_path / "cohort") as writer:
+            writer.append(first)
+            with pytest.raises(ValueError, match=message):
+                writer.append(part)
+    with CohortWriter(tmp_path / "cohort") as writer:
+        writer.append(first, hazard=first.visits.day)
+        with pytest.raises(ValueError, match=r"\['hazard'\] is not beside every part"):
+            writer.append(last)
+        with pytest.raises(ValueError, match=r"\['day'\] is the name of an array of the cohort"):
+            writer.append(last, day=last.visits.day)
+    with pytest.raises(ValueError, match="appears twice"):
+        write(tmp_path / "cohort", [first, last, first.select(torch.tensor([2]))])
+    with pytest.raises(ValueError, match="there are 0 patients"):
+        write(tmp_path / "cohort", [])
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("origin", [None, {"seed": 1}])
+def test_a_full_disk_is_told_and_leaves_no_cohort(tmp_path: Path, origin: dict[str, Any] | None) -> None:
+    resource = pytest.importorskip("resource")
+    before, kept = resource.getrlimit(resource.RLIMIT_FSIZE), origin is not None
+    parts = parts_of(lengths_cohort([100] * 40), 20, 20)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, before[1]))
+    try:
+        with pytest.raises(OSError, match="keeps what was written" if kept else "nothing is kept") as told:
+            write(tmp_path / "cohort", parts, origin)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert f"no room left for {tmp_path / 'cohort'}" in str(told.value)
+    assert [path.name for path in tmp_path.iterdir()] == [".cohort.unfinished"] * kept
+    write(tmp_path / "cohort", parts, origin)
+    assert len(Cohort.load(tmp_path / "cohort")) == 40
+
+
+# -------------------------------------------------------------------------------------------------------------- parts
 
 
 @pytest.mark.parametrize("padded_visits", [1, 7, 30, 10_000])

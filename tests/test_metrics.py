@@ -5,6 +5,8 @@ import math
 import numpy as np
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from lifelines import KaplanMeierFitter
 from lifelines.utils import concordance_index
 from scipy.stats import binomtest, chi2
@@ -142,9 +144,9 @@ def test_an_infinite_risk_is_above_all_others_and_like_another_infinite_one() ->
 def test_a_risk_may_come_straight_from_a_model_with_its_gradient_or_in_half_precision() -> None:
     outcome = Outcome.of(torch.tensor([1, 2, 2, 3]), torch.tensor([True, True, False, False]))
     risk = torch.tensor([0.25, 0.5, 0.125, 0.375], requires_grad=True)
-    for given in (risk, risk.detach().bfloat16()):
-        assert float(metrics.concordance(given, outcome)) == 0.6
-        assert float(metrics.cumulative_dynamic_auc(given, outcome, 2)) == 0.75
+    for same in (risk, risk.detach().bfloat16()):
+        assert float(metrics.concordance(same, outcome)) == 0.6
+        assert float(metrics.cumulative_dynamic_auc(same, outcome, 2)) == 0.75
 
 
 def test_a_patient_censored_at_the_end_of_the_row_outlives_the_event_in_it() -> None:
@@ -198,6 +200,19 @@ def test_weighted_concordance_is_its_definition(seed: int) -> None:
     score = metrics.concordance(risk, outcome, weights="follow-up")
     assert float(score) == pytest.approx(right / total, abs=1e-12)
     assert "1 / G(k-)^2" in score.ties
+
+
+@given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 5), st.booleans()), min_size=1, max_size=30))
+def test_the_lower_among_those_who_leave_later_are_counted_as_a_slow_loop_does(
+    patients: list[tuple[int, int, bool]],
+) -> None:
+    left, ranks, asked = (np.array(values) for values in zip(*patients, strict=True))
+    slow = [
+        sum((other < rank) + (other == rank) / 2 for later, other, _ in patients if later > when)
+        for when, rank, asks in patients
+        if asks
+    ]
+    assert metrics._lower_and_later(ranks.astype(float), left**3, asked).tolist() == slow
 
 
 def untied_outcome(n: int, seed: int) -> Outcome:

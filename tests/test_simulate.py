@@ -1,8 +1,10 @@
 """Simulated cohorts: the truth is in the record, nobody is drawn twice, and each censoring does what it says."""
 
 import math
+import weakref
 from dataclasses import fields, replace
 from functools import cache
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -207,6 +209,82 @@ def test_the_same_seed_gives_the_same_bytes(settings: Simulator) -> None:
         mine, theirs = arrays_of(getattr(one.cohort, part)), arrays_of(getattr(again.cohort, part))
         assert all(mine[name].numpy().tobytes() == theirs[name].numpy().tobytes() for name in mine)
     assert one.hazard.numpy().tobytes() == again.hazard.numpy().tobytes()
+
+
+def files_of(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+@pytest.fixture
+def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sim, "_PATIENTS_AT_ONCE", 32)
+    monkeypatch.setattr(sim, "_SHARDS_KEPT_AT_ONCE", 2)
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize("settings", [TEACHING, TWO_CAUSES], ids=["teaching", "two causes"])
+@pytest.mark.parametrize("n_patients", [20, 128, 150])
+def test_drawn_to_disk_shard_by_shard_a_cohort_has_the_bytes_of_one_drawn_whole(
+    tmp_path: Path, settings: Simulator, n_patients: int
+) -> None:
+    whole = settings.draw(n_patients, seed=3)
+    whole.cohort.save(tmp_path / "whole")
+    np.save(tmp_path / "whole" / "true_hazard.npy", whole.hazard.numpy())
+    settings.draw_to(tmp_path / "shards", n_patients, seed=3)
+    assert files_of(tmp_path / "shards") == files_of(tmp_path / "whole")
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_whole_shards_are_the_same_patients_whatever_comes_after_them() -> None:
+    few, many = (TEACHING.draw(n_patients, seed=3).cohort for n_patients in (64, 150))
+    first = many.select(torch.arange(64))
+    for name, values in arrays_of(few.visits).items():
+        assert torch.equal(values, getattr(first.visits, name)), name
+    assert torch.equal(few.outcome.followup_days, first.outcome.followup_days)
+
+
+@pytest.mark.usefixtures("small_shards")
+@pytest.mark.parametrize(("stops_at", "goes_on_at"), [(0, 0), (1, 0), (2, 2), (3, 2), (4, 4)])
+def test_a_draw_that_was_interrupted_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stops_at: int, goes_on_at: int
+) -> None:
+    TEACHING.draw_to(tmp_path / "whole", 150, seed=3)
+    draw_from, begun, stops = Simulator._draw_from, list[int](), [stops_at]
+
+    def draws_until(self: Simulator, begin: int, n_patients: int, seed: int) -> Simulation:
+        begun.append(begin // 32)
+        if begun[-1] in stops:
+            raise KeyboardInterrupt
+        return draw_from(self, begin, n_patients, seed)
+
+    monkeypatch.setattr(Simulator, "_draw_from", draws_until)
+    with pytest.raises(KeyboardInterrupt):
+        TEACHING.draw_to(tmp_path / "cohort", 150, seed=3)
+    assert not (tmp_path / "cohort").exists()
+    begun.clear()
+    stops.clear()
+    TEACHING.draw_to(tmp_path / "cohort", 150, seed=3)
+    assert files_of(tmp_path / "cohort") == files_of(tmp_path / "whole")
+    assert begun == list(range(goes_on_at, 5))
+    with pytest.raises(FileExistsError, match="exists; choose another folder"):
+        TEACHING.draw_to(tmp_path / "cohort", 150, seed=3)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_draw_to_disk_never_holds_more_than_two_shards(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw_from, drawn_so_far, most = Simulator._draw_from, list[weakref.ref[Tensor]](), 0
+
+    def counting(self: Simulator, begin: int, n_patients: int, seed: int) -> Simulation:
+        nonlocal most
+        shard = draw_from(self, begin, n_patients, seed)
+        drawn_so_far.extend(weakref.ref(values) for values in (shard.cohort.visits.codes, shard.hazard))
+        most = max(most, sum(values() is not None for values in drawn_so_far))
+        return shard
+
+    monkeypatch.setattr(Simulator, "_draw_from", counting)
+    TEACHING.draw_to(tmp_path / "cohort", 300, seed=3)
+    assert len(drawn_so_far) == 20
+    assert most <= 4
 
 
 def test_no_patient_is_drawn_twice_within_a_seed_or_between_seeds_or_in_the_pilot() -> None:

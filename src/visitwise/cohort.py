@@ -1,12 +1,16 @@
 """Patients with their outcomes: what became of each, splits by patient, batches, and a place on disk."""
 
+import errno
 import json
+import math
 import os
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, fields
+from io import BytesIO
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -14,7 +18,7 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
 from visitwise._ragged import arrays_of, offsets_of, refuse, trusted
-from visitwise.visits import Schema, Visits, check_sizes
+from visitwise.visits import Schema, Visits, check_sizes, chosen
 
 FORMAT = "visitwise cohort 1"
 _SCHEMA = {field.name for field in fields(Schema)}
@@ -206,6 +210,9 @@ class Cohort:
     def split(self, fractions: Sequence[float], *, seed: int) -> tuple[Self, ...]:
         """Patients dealt at random into parts of these shares; every patient is in exactly one part.
 
+        A part reads its visits where this cohort has them, a batch at a time: of files that are mapped into memory,
+        nothing is copied until it is used.
+
         Raises:
             ValueError: The shares do not sum to 1, or a part would be empty.
 
@@ -222,7 +229,11 @@ class Cohort:
         parts = [order[begin:end] for begin, end in zip([0, *cuts[:-1]], cuts, strict=True)]
         if any(len(part) == 0 for part in parts):
             raise ValueError(f"{len(self)} patients are too few for parts of {list(fractions)}; expected one in each")
-        return tuple(self.select(part.sort().values) for part in parts)
+        return tuple(self._choose(part.sort().values) for part in parts)
+
+    def _choose(self, patients: Int[Tensor, " chosen"]) -> Self:
+        """As `select`, but for visits that are not copied before they are needed."""
+        return trusted(type(self), visits=chosen(self.visits, patients), outcome=self.outcome.select(patients))
 
     def deal(self, batch_size: int, *, seed: int, epoch: int = 0, window: int = 1) -> Iterator[Int[Tensor, " chosen"]]:
         """The positions of the patients of each batch of `batches`, for a process that reads only some of them.
@@ -285,28 +296,15 @@ class Cohort:
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the arrays as `.npy` files that `load` maps into memory.
 
-        The folder appears complete or not at all.
+        The folder appears complete or not at all. `CohortWriter` writes a cohort that does not fit into memory.
 
         Raises:
             FileExistsError: The folder is there already.
+            OSError: The disk is full.
         """
-        folder = Path(folder)
-        if folder.exists():
-            raise FileExistsError(f"{folder} exists; choose another folder or remove it")
-        unfinished = folder.with_name(f".{folder.name}.unfinished")
-        shutil.rmtree(unfinished, ignore_errors=True)
-        unfinished.mkdir(parents=True)
-        arrays = {**arrays_of(self.visits), **arrays_of(self.outcome)}
-        for name, values in arrays.items():
-            np.save(unfinished / f"{name}.npy", values.cpu().numpy())
-        schema = self.visits.schema
-        manifest = {
-            "format": FORMAT,
-            "schema": {field.name: list(getattr(schema, field.name)) for field in fields(schema)},
-            "shapes": {name: list(values.shape) for name, values in arrays.items()},
-        }
-        (unfinished / "cohort.json").write_text(json.dumps(manifest, indent=1, ensure_ascii=False), encoding="utf-8")
-        unfinished.rename(folder)
+        with CohortWriter(folder) as writer:
+            writer.append(self)
+            writer.finish()
 
     @classmethod
     def load(cls, folder: str | os.PathLike[str]) -> Self:
@@ -339,6 +337,215 @@ class Cohort:
         visits = trusted(Visits, schema=schema, **arrays)
         check_sizes(visits)
         return trusted(cls, visits=visits, outcome=outcome)
+
+
+class CohortWriter:
+    """Writes a saved cohort a part at a time, for one that does not fit into memory; `Cohort.load` maps the result.
+
+    The files grow in a hidden folder beside the one that is asked for, which appears when `finish` is called, complete.
+    A writer that knows where its patients come from can be interrupted: what was there at the last `keep` is found by
+    the next writer with the same folder and the same `origin`, and `n_patients` says where to go on. Anything else that
+    was left unfinished there is removed. One process writes a folder at a time.
+
+    Args:
+        folder: The folder to write.
+        origin: What decides the patients, such as a seed and settings, as JSON has it. Without it every writer starts
+            from nothing, and an error leaves nothing behind.
+
+    Raises:
+        FileExistsError: The folder is there already.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> visits = Visits.from_lists([[["a"], ["b"]], [["b"]]], day=[[0, 30], [0]])
+        >>> cohort = Cohort(visits, Outcome.of(torch.tensor([2, 1]), torch.tensor([True, False])))
+        >>> with TemporaryDirectory() as folder:
+        ...     with CohortWriter(f"{folder}/two") as writer:
+        ...         writer.append(cohort.select(torch.tensor([1])))
+        ...         writer.append(cohort.select(torch.tensor([0])))
+        ...         writer.finish()
+        ...     written = Cohort.load(f"{folder}/two")
+        >>> written.visits.day.tolist(), written.visits.visit_offsets.tolist()
+        ([0.0, 0.0, 30.0], [0, 1, 3])
+    """
+
+    def __init__(self, folder: str | os.PathLike[str], *, origin: Mapping[str, Any] | None = None) -> None:
+        self.folder = Path(folder)
+        if self.folder.exists():
+            raise FileExistsError(f"{folder} exists; choose another folder or remove it")
+        self._unfinished = self.folder.with_name(f".{self.folder.name}.unfinished")
+        self._origin = json.loads(json.dumps(origin))
+        self._arrays: dict[str, _GrowingArray] = {}
+        self._schema: dict[str, list[str]] | None = None
+        self._n_parts = 0
+        if not self._goes_on():
+            shutil.rmtree(self._unfinished, ignore_errors=True)
+            self._unfinished.mkdir(parents=True)
+
+    @property
+    def n_patients(self) -> int:
+        """Number of patients written so far."""
+        return self._arrays["patient_id"].length if self._arrays else 0
+
+    def append(self, part: Cohort, **beside: Shaped[Tensor, "visit *rest"]) -> None:
+        """Write the next patients, and arrays that lie beside the cohort, such as the hazard of a simulation.
+
+        Raises:
+            ValueError: The part has other codes, features, types or arrays beside it than the parts before.
+            OSError: The disk is full.
+        """
+        schema = {field.name: list(getattr(part.visits.schema, field.name)) for field in fields(Schema)}
+        if self._schema not in (None, schema):
+            raise ValueError("the part has another schema than the parts before; expected the same")
+        given = {**arrays_of(part.visits), **arrays_of(part.outcome)}
+        if taken := given.keys() & beside.keys():
+            raise ValueError(f"{sorted(taken)} is the name of an array of the cohort; expected another beside it")
+        arrays = {name: values.detach().cpu().contiguous().numpy() for name, values in (given | beside).items()}
+        if self._arrays:
+            for name, before in (("code_offsets", "codes"), ("visit_offsets", "day")):
+                arrays[name] = arrays[name][1:] + self._arrays[before].length
+        else:
+            self._arrays = {name: _GrowingArray.new(self._path(name), values) for name, values in arrays.items()}
+        if changed := self._arrays.keys() ^ arrays.keys():
+            raise ValueError(f"{sorted(changed)} is not beside every part; expected the same arrays")
+        for name, values in arrays.items():
+            self._arrays[name].check(name, values)
+        with self._room():
+            for name, values in arrays.items():
+                self._arrays[name].append(values)
+        self._schema = schema
+        self._n_parts += 1
+
+    def keep(self) -> None:
+        """Have what was written so far on the disk, so that an interruption from here on does not lose it.
+
+        Raises:
+            OSError: The disk is full.
+        """
+        with self._room():
+            for array in self._arrays.values():
+                array.flush()
+            written = {name: [array.dtype.str, *array.shape] for name, array in self._arrays.items()}
+            state = {"origin": self._origin, "schema": self._schema, "parts": self._n_parts, "arrays": written}
+            unfinished = self._unfinished / "written.json.unfinished"
+            unfinished.write_text(json.dumps(state), encoding="utf-8")
+            unfinished.replace(self._unfinished / "written.json")
+
+    def finish(self) -> None:
+        """Give the folder its name.
+
+        Raises:
+            ValueError: Nothing was written, or a patient is in two of the parts.
+            OSError: The disk is full.
+        """
+        if not self._arrays:
+            raise ValueError("there are 0 patients; expected at least one")
+        with self._room():
+            for array in self._arrays.values():
+                array.finish()
+            names = {field.name for kind in (Visits, Outcome) for field in fields(kind)}
+            shapes = {name: array.shape for name, array in self._arrays.items() if name in names}
+            manifest = {"format": FORMAT, "schema": self._schema, "shapes": shapes}
+            text = json.dumps(manifest, indent=1, ensure_ascii=False)
+            (self._unfinished / "cohort.json").write_text(text, encoding="utf-8")
+        if self._n_parts > 1:
+            require_disjoint(Cohort.load(self._unfinished))
+        (self._unfinished / "written.json").unlink(missing_ok=True)
+        self._unfinished.rename(self.folder)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._close()
+        if self._origin is None:
+            shutil.rmtree(self._unfinished, ignore_errors=True)
+
+    def _close(self) -> None:
+        for array in self._arrays.values():
+            array.close()
+
+    def _path(self, name: str) -> Path:
+        return self._unfinished / f"{name}.npy"
+
+    def _goes_on(self) -> bool:
+        """Whether the files of an interrupted writer of the same patients are there; opens them."""
+        try:
+            state = json.loads((self._unfinished / "written.json").read_text(encoding="utf-8"))
+            if self._origin is None or state["origin"] != self._origin:
+                return False
+            for name, (dtype, *shape) in state["arrays"].items():
+                self._arrays[name] = _GrowingArray(self._path(name), np.dtype(dtype), shape)
+            self._schema, self._n_parts = state["schema"], state["parts"]
+        except (OSError, ValueError, KeyError, TypeError):  # no such files, or not what a writer leaves
+            self._close()
+            self._arrays = {}
+            return False
+        return True
+
+    @contextmanager
+    def _room(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            if error.errno not in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+                raise
+            kept = "nothing is kept" if self._origin is None else f"{self._unfinished} keeps what was written so far"
+            raise OSError(f"there is no room left for {self.folder} on its disk; {kept}") from error
+
+
+class _GrowingArray:
+    """A `.npy` file that is written from front to back, with the number of rows filled in at the end."""
+
+    def __init__(self, path: Path, dtype: np.dtype[Any], shape: Sequence[int]) -> None:
+        """The file at this path, cut or stretched to hold so many rows behind room for a header."""
+        self.dtype, self.length, self._rest = dtype, shape[0], list(shape[1:])
+        end = len(self._header()) + math.prod(shape) * dtype.itemsize
+        if self.length and path.stat().st_size < end:
+            raise ValueError(f"{path} ends before row {self.length}")
+        self._file = path.open("r+b")
+        self._file.truncate(end)
+        self._file.seek(end)
+
+    @classmethod
+    def new(cls, path: Path, like: np.ndarray) -> Self:
+        """A file without rows, for arrays of this type and with these columns."""
+        path.touch()
+        return cls(path, like.dtype, [0, *like.shape[1:]])
+
+    @property
+    def shape(self) -> list[int]:
+        return [self.length, *self._rest]
+
+    def check(self, name: str, values: np.ndarray) -> None:
+        given, expected = [values.dtype, *values.shape[1:]], [self.dtype, *self._rest]
+        if given != expected:
+            raise ValueError(f"{name} of the part is {given}; expected {expected}, as in the parts before")
+
+    def append(self, values: np.ndarray) -> None:
+        if values.nbytes:
+            self._file.write(values.data)
+        self.length += len(values)
+
+    def flush(self) -> None:
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def finish(self) -> None:
+        self._file.seek(0)
+        self._file.write(self._header())
+        self._file.close()
+
+    def close(self) -> None:
+        with suppress(OSError):  # what is still to be written did not fit before either
+            self._file.close()
+
+    def _header(self) -> bytes:
+        """As `np.save` writes it, with room for any number of rows, so that its length stays the same."""
+        header = BytesIO()
+        description = {"descr": self.dtype.str, "fortran_order": False, "shape": tuple(self.shape)}
+        np.lib.format.write_array_header_1_0(header, description)
+        return header.getvalue()
 
 
 def require_disjoint(*cohorts: Cohort) -> None:

@@ -8,7 +8,8 @@ measured by how much of the way to it it goes.
 Diagnoses carry ICD-10-CM codes with short titles of our own, drugs the name of their RxNorm ingredient.
 """
 
-from dataclasses import dataclass, fields
+import os
+from dataclasses import asdict, dataclass, fields
 from functools import lru_cache
 from typing import Literal, NamedTuple, get_args
 
@@ -19,7 +20,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from visitwise._ragged import offsets_of, refuse
-from visitwise.cohort import Cohort, Outcome
+from visitwise.cohort import Cohort, CohortWriter, Outcome
 from visitwise.visits import Schema, Visits
 
 Censoring = Literal["independent", "calendar", "informative"]
@@ -78,6 +79,7 @@ DECAY_DAYS, FADING_VISITS = 120.0, 4.0
 SECOND_AGE, SECOND_STATIN = 0.8, -0.8
 PERSISTENCE = 0.9  # correlation of acute activity from one visit to the next
 _PATIENTS_AT_ONCE, _PILOT_PATIENTS, _IDS_PER_SEED = 8192, 40_000, 10_000_000
+_SHARDS_KEPT_AT_ONCE = 16  # an interruption costs no more than these
 
 
 def _links(weights: dict[tuple[str, str], float], to: list[str]) -> Float[np.ndarray, "chronic to"]:
@@ -241,19 +243,67 @@ class Simulator:
         Raises:
             ValueError: The number of patients or the seed is impossible.
         """
+        begins = self._begins(n_patients, seed)
+        bar = tqdm(begins, desc="drawing patients", leave=False, disable=not progress)
+        parts = [self._draw_from(begin, n_patients, seed) for begin in bar]
+        cohort = parts[0].cohort if len(parts) == 1 else Cohort.concat([part.cohort for part in parts])
+        cause_hazard = torch.cat([part.cause_hazard for part in parts])
+        return Simulation(cohort, cause_hazard.sum(-1), cause_hazard)
+
+    def draw_to(self, folder: str | os.PathLike[str], n_patients: int, seed: int, *, progress: bool = False) -> None:
+        """Write the cohort that `draw` gives to a folder, shard by shard, in memory that does not grow with it.
+
+        `Cohort.load` maps the folder; `true_hazard.npy` lies in it, too. It has the same bytes as the cohort of `draw`,
+        written by `Cohort.save`. Called again after an interruption, it goes on and ends with the same bytes as if
+        there had been none.
+
+        Args:
+            folder: Where to write; appears when all is there.
+            n_patients: As in `draw`.
+            seed: As in `draw`.
+            progress: Whether to show a bar.
+
+        Raises:
+            ValueError: The number of patients or the seed is impossible.
+            FileExistsError: The folder is there already.
+            OSError: The disk is full.
+
+        Examples:
+            >>> from tempfile import TemporaryDirectory
+            >>> with TemporaryDirectory() as folder:
+            ...     TEACHING.draw_to(f"{folder}/cohort", 100, seed=0)
+            ...     Cohort.load(f"{folder}/cohort").visits.n_visits == TEACHING.draw(100, seed=0).cohort.visits.n_visits
+            True
+        """
+        begins = self._begins(n_patients, seed)
+        origin = {"simulator": asdict(self) | {"intercepts": _intercepts(self)}, "patients": n_patients, "seed": seed}
+        with (
+            CohortWriter(folder, origin=origin) as writer,
+            tqdm(total=n_patients, unit=" patients", desc="drawing", leave=False, disable=not progress) as bar,
+        ):
+            bar.update(writer.n_patients)
+            for begin in begins[writer.n_patients // _PATIENTS_AT_ONCE :]:
+                shard = self._draw_from(begin, n_patients, seed)
+                writer.append(shard.cohort, true_hazard=shard.hazard)
+                bar.update(len(shard.cohort))
+                if (begin // _PATIENTS_AT_ONCE + 1) % _SHARDS_KEPT_AT_ONCE == 0:
+                    writer.keep()
+            writer.finish()
+
+    @staticmethod
+    def _begins(n_patients: int, seed: int) -> range:
+        """The first patient of each shard."""
         if not 1 <= n_patients <= _IDS_PER_SEED:
             raise ValueError(f"n_patients is {n_patients}; expected 1 to {_IDS_PER_SEED}")
         if not 0 <= seed < 2**63 // _IDS_PER_SEED:
             raise ValueError(f"seed is {seed}; expected 0 to {2**63 // _IDS_PER_SEED - 1}")
-        parts = []
-        begins = range(0, n_patients, _PATIENTS_AT_ONCE)
-        for begin in tqdm(begins, desc="drawing patients", leave=False, disable=not progress):
-            ids = np.arange(begin, min(begin + _PATIENTS_AT_ONCE, n_patients)) + seed * _IDS_PER_SEED
-            lives, events = np.random.SeedSequence(seed, spawn_key=(0, begin)).spawn(2)
-            parts.append(_follow(self, _live(self, ids, lives), np.random.default_rng(events)))
-        cohort = parts[0].cohort if len(parts) == 1 else Cohort.concat([part.cohort for part in parts])
-        cause_hazard = torch.cat([part.cause_hazard for part in parts])
-        return Simulation(cohort, cause_hazard.sum(-1), cause_hazard)
+        return range(0, n_patients, _PATIENTS_AT_ONCE)
+
+    def _draw_from(self, begin: int, n_patients: int, seed: int) -> Simulation:
+        """The shard that begins with this patient; its luck is its own, whatever was drawn before it."""
+        ids = np.arange(begin, min(begin + _PATIENTS_AT_ONCE, n_patients)) + seed * _IDS_PER_SEED
+        lives, events = np.random.SeedSequence(seed, spawn_key=(0, begin)).spawn(2)
+        return _follow(self, _live(self, ids, lives), np.random.default_rng(events))
 
     def cause_hazard(self, visits: Visits) -> Float[Tensor, "visit cause"]:
         """True hazard of each cause in the interval after each visit, rebuilt from the record.

@@ -20,6 +20,7 @@ from torch.nn.utils.rnn import PackedSequence
 from visitwise._ragged import arrays_of, offsets_of, ranges, refuse, trusted
 
 PADDING = "<padding>"
+CHUNK = 8_192  # patients that are read at a time where all are wanted
 
 
 @dataclass(frozen=True)
@@ -254,9 +255,11 @@ class Visits:
 
     # --------------------------------------------------------------------------------------------- patients in, out
 
-    def select(self, patients: Int[Tensor, " chosen"], length: Int[Tensor, " chosen"] | None = None) -> Self:
+    def select(self, patients: Int[Tensor, " chosen"], length: Int[Tensor, " chosen"] | None = None) -> "Visits":
         """The visits of the patients at these positions, in this order; only their first `length` visits if given."""
-        recorded = self.length[patients]
+        # Offsets without the last one, so that -1 is the last patient here too.
+        begin = self.visit_offsets[:-1][patients]
+        recorded = self.visit_offsets[1:][patients] - begin
         if recorded.shape[0] == 0:
             raise ValueError("0 patients are selected; expected at least one")
         length = recorded if length is None else length
@@ -264,11 +267,10 @@ class Visits:
             raise ValueError(f"length has shape {list(length.shape)}; expected {list(recorded.shape)}, one a patient")
         impossible = (length < 1) | (length > recorded)
         refuse(impossible, self.patient_id[patients], length, "is cut to {} visits; expected 1 to {}", recorded)
-        # Without the last offset, so that -1 is the last patient here too.
-        visit = ranges(self.visit_offsets[:-1][patients], length)
+        visit = ranges(begin, length)
         n_codes = self.code_offsets[visit + 1] - self.code_offsets[visit]
         return trusted(
-            type(self),
+            Visits,
             codes=self.codes[ranges(self.code_offsets[visit], n_codes)],
             code_offsets=offsets_of(n_codes),
             visit_offsets=offsets_of(length),
@@ -279,10 +281,49 @@ class Visits:
             schema=self.schema,
         )
 
-    def to(self, device: torch.device | str) -> Self:
+    def to(self, device: torch.device | str) -> "Visits":
         """The same visits on another device."""
         moved = {name: values.to(device) for name, values in arrays_of(self).items()}
-        return trusted(type(self), schema=self.schema, **moved)
+        return trusted(Visits, schema=self.schema, **moved)
+
+
+class _Chosen(Visits):
+    """Visits of some patients of others: an array is copied when somebody asks for it, and `select` asks for none.
+
+    So a training set that was split off a mapped file takes no memory but that of its batches.
+    """
+
+    _of: Visits | None = None
+    _patients: Tensor
+
+    def __getattr__(self, name: str) -> Tensor:
+        """An array that was not asked for before."""
+        if self._of is None or name not in Visits.__dataclass_fields__:
+            raise AttributeError(name)
+        if name in ("patient_id", "static"):
+            values: Tensor = getattr(self._of, name)[self._patients]
+        elif name == "visit_offsets":
+            values = offsets_of(self._of.length[self._patients])
+        else:
+            some = [getattr(self._of.select(chunk), name) for chunk in self._patients.split(CHUNK)]
+            offsets = name == "code_offsets"
+            values = offsets_of(torch.cat([each.diff() for each in some])) if offsets else torch.cat(some)
+        object.__setattr__(self, name, values)
+        return values
+
+    @property
+    def n_visits(self) -> int:
+        return int(self.length.sum())
+
+    def select(self, patients: Int[Tensor, " chosen"], length: Int[Tensor, " chosen"] | None = None) -> Visits:
+        if self._of is None:  # made by `dataclasses.replace`, with arrays of its own
+            return super().select(patients, length)
+        return self._of.select(self._patients[patients], length)
+
+
+def chosen(visits: Visits, patients: Int[Tensor, " chosen"]) -> Visits:
+    """What `visits.select(patients)` gives, but nothing is copied before it is needed."""
+    return trusted(_Chosen, _of=visits, _patients=patients, schema=visits.schema)
 
 
 def _check_lists(
