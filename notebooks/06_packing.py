@@ -16,6 +16,7 @@ from visitwise.functional import hazard_nll
 from visitwise.model import SurvivalRNN
 from visitwise.notebook import fact, show
 from visitwise.simulate import TEACHING
+from visitwise.staircase import stretches
 from visitwise.training import fit
 from visitwise.visits import Visits
 from visitwise.widgets import PackingBench
@@ -33,7 +34,8 @@ plt.style.use("visitwise.survival")
 # %%
 cohort = TEACHING.draw(2_000, seed=1).cohort
 train, validation = cohort.split([0.8, 0.2], seed=0)
-model = SurvivalRNN.for_cohort(train, embedding=8, hidden=32).double()
+model = SurvivalRNN.for_cohort(train, embedding=8, hidden=32, path="padded")
+model = model.double()
 how = {"epochs": 3, "batch_size": 32, "learning_rate": 1e-2}
 fit(model, train, validation, progress=False, **how)
 model.requires_grad_(False).recurrence
@@ -536,11 +538,6 @@ ways = {
     "random batches": list(train.batches(64, seed=0)),
     "sorted within 8 batches": list(train.batches(64, seed=0, window=8)),
     "all sorted": list(train.batches(64, seed=0, window=25)),
-    "random, in parts": [
-        part
-        for whole in train.batches(64, seed=0)
-        for part in whole.parts(256)
-    ],
 }
 steps = {
     way: sum(len(b) * int(b.visits.length.max()) for b in batches)
@@ -555,9 +552,8 @@ assert steps[ordered[0]] > steps[ordered[1]] > steps[ordered[2]] > 1
 
 # %% [markdown]
 # Random batches take [3.44](fact:packing_steps_random) steps for each visit, batches sorted within a window of 8 take
-# [1.30](fact:packing_steps_window_8), and a random batch cut into parts of like length [1.33](fact:packing_steps_parts). Steps are not
-# seconds: what each way costs in time stands on [the page](../explainer/06-packing.md#steps-are-not-seconds), where it
-# was measured.
+# [1.30](fact:packing_steps_window_8). Steps are not seconds: what each way costs in time stands on
+# [the page](../explainer/06-packing.md#steps-are-not-seconds), where it was measured.
 #
 # The notes that this course grew from count the same way: 32 patients, up to 50 visits, 15 on average.
 
@@ -578,7 +574,7 @@ rates = {
     way: torch.stack(
         [b.outcome.observed.sum() / b.outcome.n_rows for b in batches]
     )
-    for way, batches in list(ways.items())[:3]
+    for way, batches in ways.items()
 }
 lowest_highest = {
     way: [r.min().item(), r.max().item()] for way, r in rates.items()
@@ -594,9 +590,61 @@ assert rates["all sorted"].min() < rates["random batches"].min() / 5
 # each row. In sorted batches it is anything between [0.002](fact:packing_rate_lowest_sorted) and
 # [0.094](fact:packing_rate_highest_sorted), because a record is short when an event has ended it. So each step follows a biased
 # sample, and a mean over each batch's rows would make the few rows of the short records count as much as the many of
-# the long ones. `fit` draws random batches and cuts each into parts; the gradients of the parts, summed, are the
-# gradient of the whole batch.
+# the long ones.
 #
+# ### The staircase
+#
+# Is there a way through a *random* batch that takes few steps, and few calls? Sort Ben (2 visits), Dan (5), Ada (3) and
+# Eve (1) by length. Packing takes a call for each visit, with four, three, two, one and one patient; the box takes one
+# call and 20 cells. In between, cut the visits into a few stretches, and on each run over a box of those who are still
+# there. If one more call costs as much as 3 cells, where do you cut?
+
+# %%
+four_lengths = torch.tensor([2, 5, 3, 1])
+cut = stretches(four_lengths, call=3)
+pd.DataFrame(cut)
+
+# %% [markdown]
+# After two visits: a box of all four, then one of Dan and Ada, which begins with the states in which the first left
+# them. How many cells are padding?
+
+# %%
+cells = sum((end - first) * n_patients for first, end, n_patients in cut)
+padding = {
+    "box": 4 * 5 - int(four_lengths.sum()),
+    "staircase": cells - int(four_lengths.sum()),
+}
+padding
+
+# %%
+assert len(cut) == 2 and padding["staircase"] < padding["box"] / 2
+
+# %% [markdown]
+# And in the random batches above? Here a call counts as 160 cells, about what it takes on the machine that we
+# measured.
+
+# %%
+cuts = [stretches(batch.visits.length) for batch in ways["random batches"]]
+stairs = sum((end - first) * n for cut in cuts for first, end, n in cut)
+calls = sum(len(cut) for cut in cuts) / len(cuts)
+round(stairs / train.visits.n_visits, 2), round(calls, 1)
+
+# %%
+assert stairs / train.visits.n_visits < steps["random batches"] / 2
+assert calls < 8
+
+# %% [markdown]
+# So a random batch takes [1.4](fact:packing_steps_stairs) steps for each visit, in about [3](fact:packing_calls) calls. It is the
+# same model, with the same hazards and the same gradient; `path="staircase"` is what a model takes unless told otherwise.
+
+# %%
+stairs_twin = SurvivalRNN.for_cohort(train, path="staircase", **settings)
+stairs_twin = stairs_twin.double()
+stairs_twin.load_state_dict(model.state_dict())
+apart = (stairs_twin(new) - model(new))[new.mask].abs().max().item()
+assert apart < 1e-12
+
+# %% [markdown]
 # Back to the [chapter](../explainer/06-packing.md), which says when to pack and when not, or on to
 # [chapter 7](../explainer/07-three-masks.md).
 #
@@ -618,7 +666,10 @@ fact("packing_notes_steps", notes_steps)
 fact("packing_steps_random", steps["random batches"])
 fact("packing_steps_window_8", steps["sorted within 8 batches"])
 fact("packing_steps_all_sorted", steps["all sorted"])
-fact("packing_steps_parts", steps["random, in parts"])
+fact("packing_steps_stairs", stairs / train.visits.n_visits)
+fact("packing_calls", calls)
+fact("packing_box_padding", padding["box"])
+fact("packing_stairs_padding", padding["staircase"])
 for way, name in [("random batches", "random"), ("all sorted", "sorted")]:
     fact(f"packing_rate_lowest_{name}", rates[way].min())
     fact(f"packing_rate_highest_{name}", rates[way].max())

@@ -9,10 +9,12 @@ from torch import Tensor
 from tests.cohorts import random_cohort
 from visitwise import functional as F
 from visitwise.cohort import Cohort, Outcome
+from visitwise.losses import outcome_nll
 from visitwise.model import CompetingRisksRNN, HorizonRNN, SurvivalRNN
 from visitwise.visits import Schema, Visits
 
-SETTINGS = [{"cell": cell, "path": path} for cell in ("lstm", "gru") for path in ("padded", "packed")]
+PATHS = ["padded", "packed", "staircase"]
+SETTINGS = [{"cell": cell, "path": path} for cell in ("lstm", "gru") for path in PATHS]
 
 
 def at_real_visits(model: SurvivalRNN, visits: Visits) -> Tensor:
@@ -52,13 +54,17 @@ def test_the_number_of_codes_is_given_back_to_a_mean_that_forgets_it() -> None:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-def test_padded_and_packed_paths_agree_at_every_real_visit(cell: str) -> None:
+def test_all_paths_agree_at_every_real_visit_and_in_every_slope(cell: str) -> None:
     cohort = random_cohort(30, seed=1)
-    padded = SurvivalRNN.for_cohort(cohort, cell=cell, path="padded").double()
-    packed = SurvivalRNN.for_cohort(cohort, cell=cell, path="packed").double()
-    torch.testing.assert_close(
-        at_real_visits(padded, cohort.visits), at_real_visits(packed, cohort.visits), rtol=0, atol=1e-12
-    )
+    found = []
+    for path in PATHS:
+        model = SurvivalRNN.for_cohort(cohort, cell=cell, path=path).double()
+        hazard_logits = at_real_visits(model, cohort.visits)
+        outcome_nll(model(cohort.visits), cohort.outcome, "sum").backward()
+        found.append([hazard_logits, *(parameter.grad for parameter in model.parameters())])
+    for other in found[1:]:
+        for ours, theirs in zip(found[0], other, strict=True):
+            torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("settings", SETTINGS, ids=str)
@@ -299,7 +305,7 @@ def test_untrained_heads_begin_at_the_base_rates() -> None:
     torch.testing.assert_close(torch.sigmoid(horizon.head.bias.detach()), torch.full((3,), 0.07))
 
 
-@pytest.mark.parametrize("path", ["padded", "packed"])
+@pytest.mark.parametrize("path", PATHS)
 def test_predictions_of_other_heads_do_not_depend_on_the_batch_and_leave_out_history(path: str) -> None:
     cohort = random_cohort(23, seed=4)
     visits, start = cohort.visits, cohort.outcome.start

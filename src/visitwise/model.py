@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from visitwise import functional as F
 from visitwise.cohort import Cohort
+from visitwise.staircase import run_in_stretches
 from visitwise.visits import Schema, Visits
 
 Cell = Literal["lstm", "gru"]
-Path = Literal["padded", "packed"]
+Path = Literal["padded", "packed", "staircase"]
 
 TIME_FEATURES = ("gap", "time since first visit", "index")
 
@@ -143,7 +144,7 @@ class _VisitRNN(nn.Module):
         embedding: int = 64,
         hidden: int = 64,
         cell: Cell = "lstm",
-        path: Path = "padded",
+        path: Path = "staircase",
         time_features: bool = True,
         bidirectional: bool = False,
         demonstration: bool = False,
@@ -193,6 +194,9 @@ class _VisitRNN(nn.Module):
         if self.path == "packed":
             packed, _ = self.recurrence(visits.pack(vectors))
             return visits.pad(self.head(visits.unpack(packed)), fill=torch.nan)
+        if self.path == "staircase":
+            states = run_in_stretches(self.recurrence, visits, vectors)
+            return visits.pad(self.head(states), fill=torch.nan)
         states, _ = self.recurrence(visits.pad(vectors))
         outputs: Tensor = self.head(states)
         return outputs.masked_fill(~visits.mask[..., None], torch.nan)
@@ -203,12 +207,13 @@ class _VisitRNN(nn.Module):
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; expected at least 1")
         mask = visits.mask
-        outputs = self.head.weight.new_full((*mask.shape, self.head.out_features), torch.nan)
+        weight, here = self.head.weight, mask.device
+        outputs = weight.new_full((*mask.shape, self.head.out_features), torch.nan, device=here)
         was_training = self.training
         self.eval()
         try:
-            for patients in torch.arange(len(visits), device=mask.device).split(batch_size):
-                batch = self._outputs(visits.select(patients))
+            for patients in torch.arange(len(visits), device=here).split(batch_size):
+                batch = self._outputs(visits.select(patients).to(weight.device)).to(here)
                 outputs[patients, : batch.shape[1]] = batch
         finally:
             self.train(was_training)
@@ -223,13 +228,14 @@ class SurvivalRNN(_VisitRNN):
         embedding: Length of a code's vector.
         hidden: Length of the recurrent state.
         cell: `"lstm"` or `"gru"`.
-        path: How the recurrence meets patients of different length: `"padded"` runs over the padded box, `"packed"`
-            over a `PackedSequence`. Equal at every real visit.
+        path: How the recurrence meets patients of different length: `"staircase"` runs over a few boxes that get
+            narrower as records end (`visitwise.staircase`), `"padded"` over one padded box, `"packed"` over a
+            `PackedSequence`. Equal at every real visit.
         time_features: Whether the model sees when visits happen.
         base_rate: Share of intervals that end in the event; the first hazards of an untrained model are about this.
         bidirectional: Let visits see later ones. Such a model knows the future and its hazards mean nothing, so it is
-            refused unless `demonstration` is true; on the padded path its backward half begins in the padding, so it
-            is refused there.
+            refused unless `demonstration` is true; its backward half would begin in the padding on any other path than
+            the packed one, so it is refused there.
         demonstration: Says that a model which sees the future is wanted, to show what goes wrong.
         seed: Seed of the first weights.
 
@@ -250,7 +256,7 @@ class SurvivalRNN(_VisitRNN):
         embedding: int = 64,
         hidden: int = 64,
         cell: Cell = "lstm",
-        path: Path = "padded",
+        path: Path = "staircase",
         time_features: bool = True,
         base_rate: float = 0.05,
         bidirectional: bool = False,
@@ -478,12 +484,12 @@ def _history(visits: Visits, start: Tensor | None) -> Tensor:
 def _check_settings(cell: str, path: str, bidirectional: bool, demonstration: bool) -> None:
     if cell not in ("lstm", "gru"):
         raise ValueError(f"cell is {cell!r}; expected 'lstm' or 'gru'")
-    if path not in ("padded", "packed"):
-        raise ValueError(f"path is {path!r}; expected 'padded' or 'packed'")
+    if path not in ("padded", "packed", "staircase"):
+        raise ValueError(f"path is {path!r}; expected 'padded', 'packed' or 'staircase'")
     if bidirectional and not demonstration:
         raise ValueError(
             "a bidirectional model reads the future, so its hazards are not predictions; "
             "pass demonstration=True if showing that is what you want"
         )
-    if bidirectional and path == "padded":
-        raise ValueError("a bidirectional model on the padded path reads padding backwards; expected path='packed'")
+    if bidirectional and path != "packed":
+        raise ValueError(f"a bidirectional model on the {path} path reads padding backwards; expected path='packed'")

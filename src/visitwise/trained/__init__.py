@@ -135,12 +135,12 @@ def train(name: Name, keep: Callable[[int, Model], None], *, progress: bool = Tr
     judges = judged.cohort
     model: Model
     if name == "competing":
-        model = CompetingRisksRNN.for_cohort(learners, embedding=6, hidden=12)
+        model = CompetingRisksRNN.for_cohort(learners, embedding=6, hidden=12, path="padded")
     elif name == "bidirectional":
         future: dict[str, Any] = {"path": "packed", "bidirectional": True, "demonstration": True}
         model = SurvivalRNN.for_cohort(learners, embedding=6, hidden=12, **future)
     else:
-        model = SurvivalRNN.for_cohort(learners, embedding=6, hidden=12)
+        model = SurvivalRNN.for_cohort(learners, embedding=6, hidden=12, path="padded")
     loss = LOSSES[type(model)]
     keep(0, model)
     untrained = evaluate_nll(model, judges, loss=loss)
@@ -156,6 +156,7 @@ def train(name: Name, keep: Callable[[int, Model], None], *, progress: bool = Tr
         batch_size=128,
         learning_rate=0.01,
         patience=16,
+        padded_visits=1024,
         after_epoch=lambda now, so_far: keep(len(so_far.train_nll), now),
         progress=progress,
     )
