@@ -72,7 +72,7 @@ def four_patients() -> list[Cohort]:
 def facts() -> dict[str, float]:
     return {
         name: value
-        for record in ("scale", "scale_memory")
+        for record in ("scale", "scale_memory", "processes", "processes_memory")
         for name, value in json.loads((RESULTS / f"{record}.json").read_text())["facts"].items()
     }
 
@@ -238,6 +238,24 @@ def test_recorded_training_took_as_long_a_visit_in_a_large_cohort_and_cutting_ba
     assert known["bench_scale_batch_1000000_low"] > known["bench_scale_batch_1000_high"]
     assert known["bench_scale_load_1000000_low"] > known["bench_scale_load_1000_high"]
     assert known["bench_scale_batch_1000000"] < known["bench_scale_step_1000000"] / 20
+
+
+def test_recorded_processes_had_one_gradient_and_held_little_of_the_cohort():
+    known = facts()
+    assert 0 < known["bench_processes_difference"] < 3e-6  # single precision
+    assert known["bench_processes_ddp_difference"] < 1e-6  # our message and that of DistributedDataParallel
+    on_disk, held = (
+        known[f"{name}_1000000"] - known[f"{name}_10000"]
+        for name in ("bench_processes_disk", "bench_processes_private_2")
+    )
+    assert held < on_disk / 3
+
+
+def test_on_a_mapped_cohort_a_batch_is_all_that_is_copied(tmp_path, train):
+    train.save(tmp_path / "cohort")
+    learn, decide = Cohort.load(tmp_path / "cohort").split([0.8, 0.2], seed=0)
+    fit(SurvivalRNN.for_cohort(learn, embedding=4, hidden=4), learn, decide, epochs=1, progress=False)
+    assert {"codes", "code_offsets", "day"}.isdisjoint(vars(learn.visits) | vars(decide.visits))
 
 
 # --------------------------------------------------------------------------------------------------- where it breaks

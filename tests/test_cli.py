@@ -2,6 +2,7 @@
 
 import math
 import re
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -13,6 +14,7 @@ import torch
 from click.testing import CliRunner, Result
 
 from tests.cohorts import nll_by_hand
+from visitwise import cli
 from visitwise.baselines import LifeTableHazard, LogisticHazard, history_features
 from visitwise.cli import main
 from visitwise.cohort import Cohort
@@ -59,6 +61,50 @@ def test_a_simulated_cohort_is_the_one_the_package_draws(folder: Path) -> None:
     assert torch.equal(cohort.visits.codes, simulation.cohort.visits.codes)
     assert torch.equal(cohort.outcome.stop, simulation.cohort.outcome.stop)
     np.testing.assert_array_equal(np.load(folder / "cohort" / "true_hazard.npy"), simulation.hazard.numpy())
+
+
+# The command line, killed as soon as the third shard is drawn: nothing is told, nothing is tidied up.
+KILLED = """
+import os, signal
+from visitwise import simulate
+from visitwise.cli import main
+
+simulate._PATIENTS_AT_ONCE, simulate._SHARDS_KEPT_AT_ONCE = 32, 1
+draw_from = simulate.Simulator._draw_from
+def draw_from_or_die(self, begin, *rest):
+    if begin == 96:
+        os.kill(os.getpid(), signal.SIGKILL)
+    return draw_from(self, begin, *rest)
+simulate.Simulator._draw_from = draw_from_or_die
+main()
+"""
+
+
+def test_a_simulation_that_was_killed_goes_on_to_the_same_bytes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from visitwise import simulate
+
+    def words(name: str) -> list[str]:
+        return ["simulate", str(tmp_path / name), "--patients", "150", "--seed", "4"]
+
+    process = subprocess.run([sys.executable, "-c", KILLED, *words("killed")], check=False, capture_output=True)
+    assert process.returncode == -signal.SIGKILL
+    assert [path.name for path in tmp_path.iterdir()] == [".killed.unfinished"]
+    monkeypatch.setattr(simulate, "_PATIENTS_AT_ONCE", 32)
+    begun, draw_from = list[int](), simulate.Simulator._draw_from
+
+    def counting(self: simulate.Simulator, begin: int, n_patients: int, seed: int) -> simulate.Simulation:
+        begun.append(begin)
+        return draw_from(self, begin, n_patients, seed)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(simulate.Simulator, "_draw_from", counting)
+        assert run(*words("killed")).exit_code == 0
+    assert begun == [96, 128]
+    assert run(*words("whole")).exit_code == 0
+    files = [{path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("killed", "whole")]
+    assert files[0] == files[1]
 
 
 def test_describe_counts_what_is_there(folder: Path) -> None:
@@ -110,6 +156,28 @@ def test_evaluate_says_what_the_split_the_baselines_and_the_true_hazard_give_by_
     (share,) = re.findall(r"^(-?[0-9.]+) % of what can be known beyond the life table", said, re.MULTILINE)
     by_hand = (nll["life table"] - nll["LSTM"]) / (nll["life table"] - nll["oracle (true hazard)"])
     assert float(share) == pytest.approx(100 * by_hand, abs=0.06)
+
+
+def test_evaluate_fits_the_rival_to_some_of_very_many_patients_and_says_so(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fitted_to = []
+    fit = LogisticHazard.fit
+
+    def spied(cohort: Cohort, *rest: object) -> LogisticHazard:
+        fitted_to.append(len(cohort))
+        return fit(cohort, *rest)
+
+    monkeypatch.setattr(LogisticHazard, "fit", spied)
+    whole = run("evaluate", folder / "cohort", "--run", folder / "first").output
+    monkeypatch.setattr(cli, "RIVALS_PATIENTS", 40)
+    some = run("evaluate", folder / "cohort", "--run", folder / "first").output
+    assert fitted_to == [fitted_to[0], 40]
+    assert f"fitted to 40 of {fitted_to[0]} patients, by lot" in some
+    assert "by lot" not in whole
+    assert [line for line in whole.splitlines() if "life table" in line][:1] == [
+        line for line in some.splitlines() if "life table" in line
+    ][:1]
 
 
 def test_evaluate_on_other_patients_scores_all_of_them(folder: Path) -> None:

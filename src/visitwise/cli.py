@@ -13,8 +13,10 @@ import click
 if TYPE_CHECKING:
     from visitwise.cohort import Cohort
     from visitwise.model import SurvivalRNN
+    from visitwise.parallel import Device
 
 NAMED = ("small", "nafld", "pbc")
+RIVALS_PATIENTS = 100_000  # at most: its table of features takes about 10 kB each
 WORLDS = ("teaching", "order-only", "no-memory")
 LIFE_TABLE, ORACLE = "life table", "oracle (true hazard)"
 
@@ -80,17 +82,15 @@ def simulate(out: Path, patients: int, seed: int, world: str) -> None:
 
     The worlds: in `teaching` age, today's diagnoses and the history all matter; in `order-only` nothing but the order
     of two diagnoses does; in `no-memory` only age and today do. The true hazard is stored beside the cohort, and
-    `visitwise evaluate` says how much of what could be learned was.
+    `visitwise evaluate` says how much of what could be learned was. Any number of patients takes no more memory than a
+    few thousand. If it is interrupted, give the same command again: it goes on.
     """
-    import numpy as np
-
     from visitwise import simulate as worlds
+    from visitwise.cohort import Cohort
 
     simulator = {"teaching": worlds.TEACHING, "order-only": worlds.ORDER_ONLY, "no-memory": worlds.NO_MEMORY}[world]
-    simulation = simulator.draw(patients, seed, progress=True)
-    simulation.cohort.save(out)
-    np.save(out / "true_hazard.npy", simulation.hazard.numpy())
-    click.echo(f"{simulation.cohort}\nwritten to {out}")
+    simulator.draw_to(out, patients, seed, progress=True)
+    click.echo(f"{Cohort.load(out)}\nwritten to {out}")
 
 
 @main.command(short_help="Say what is in a cohort.")
@@ -146,6 +146,9 @@ def describe(cohort: str) -> None:
     "--patience", default=4, show_default=True, type=click.IntRange(1), help="Epochs without gain to stop after."
 )
 @click.option("--seed", default=0, show_default=True, type=click.IntRange(0), help="Split, first weights, and order.")
+@click.option(
+    "--device", default="auto", show_default=True, type=click.Choice(["auto", "cpu", "cuda"]), help="Where to compute."
+)
 @_command
 def train(
     cohort: str,
@@ -159,6 +162,7 @@ def train(
     window: int,
     patience: int,
     seed: int,
+    device: "Device",
 ) -> None:
     """Train a survival LSTM on COHORT: 70 % of patients train, 15 % decide when to stop, 15 % are kept for `evaluate`.
 
@@ -168,17 +172,23 @@ def train(
 
     Several processes share the work, and learn what one would, if started so: torchrun --nproc-per-node 4 -m --
     visitwise train COHORT ... Any number of them goes on from an interrupted run.
+
+    They compute on GPUs where each process has one of its own, else on the CPU, and `--device` decides otherwise. The
+    GPU's way has been tested as far as a machine without one can; it has not been run.
     """
     import numpy as np
+    import torch
 
     from visitwise.model import SurvivalRNN
-    from visitwise.parallel import joined
+    from visitwise.parallel import device_of, joined
     from visitwise.training import fit, save_model
+    from visitwise.visits import CHUNK
 
-    data = _open(cohort)
-    learn, decide, _ = data.split([0.70, 0.15, 0.15], seed=seed)
-    model = SurvivalRNN.for_cohort(learn, hidden=hidden, embedding=embedding, cell=cell, seed=seed)
-    with joined() as rank:
+    where = device_of(device)
+    with joined(where) as rank:
+        data = _open(cohort)
+        learn, decide, _ = data.split([0.70, 0.15, 0.15], seed=seed)
+        model = SurvivalRNN.for_cohort(learn, hidden=hidden, embedding=embedding, cell=cell, seed=seed).to(where)
         if rank == 0 and int(data.outcome.cause.max()) > 1:
             click.echo("There are several causes; an event of any of them counts as the event.")
         history = fit(
@@ -188,7 +198,8 @@ def train(
     if rank > 0:
         return
     save_model(model, folder)
-    np.save(folder / "patients_seen.npy", np.concatenate([_fingerprint(part) for part in (learn, decide)]))
+    chunks = (part.select(some) for part in (learn, decide) for some in torch.arange(len(part)).split(CHUNK))
+    np.save(folder / "patients_seen.npy", np.concatenate([_fingerprint(chunk) for chunk in chunks]))
     for epoch, (mine, theirs) in enumerate(zip(history.train_nll, history.validation_nll, strict=True)):
         best = "  <- kept" if epoch == history.best_epoch else ""
         click.echo(f"epoch {epoch + 1:3}   training NLL per row {mine:.5f}   validation {theirs:.5f}{best}")
@@ -203,9 +214,10 @@ def evaluate(cohort: str, folder: Path) -> None:
     """Score a trained model on the patients of COHORT that it has not seen, beside a life table and a rival.
 
     The rival is a logistic regression on hand-made history features. It and the life table are fitted to the patients
-    of COHORT that the model was trained on or that decided when to stop. NLL: lower is better. AUC: 0.5 is chance.
-    Expected over seen: events expected over events that came; above 1 the hazards are too high. The last column is how
-    much more NLL a model has than yours on the same patients, with its standard error; within two of them it is a tie.
+    of COHORT that the model was trained on or that decided when to stop, the rival to 100,000 of them at most. NLL:
+    lower is better. AUC: 0.5 is chance. Expected over seen: events expected over events that came; above 1 the hazards
+    are too high. The last column is how much more NLL a model has than yours on the same patients, with its standard
+    error; within two of them it is a tie.
     """
     import torch
     from tqdm import tqdm
@@ -306,6 +318,9 @@ def _baselines(past: "Cohort") -> dict[str, Any]:
     from visitwise.baselines import LifeTableHazard, LogisticHazard, history_features
 
     fitted: dict[str, Any] = {LIFE_TABLE: LifeTableHazard.fit(past)}
+    if len(past) > RIVALS_PATIENTS:
+        click.echo(f"The logistic regression is fitted to {RIVALS_PATIENTS:,} of {len(past):,} patients, by lot.\n")
+        past, _ = past.split([RIVALS_PATIENTS / len(past), 1 - RIVALS_PATIENTS / len(past)], seed=0)
     try:
         fitted["logistic, history by hand"] = LogisticHazard.fit(past, history_features)
     except ValueError as reason:

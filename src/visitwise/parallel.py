@@ -15,8 +15,9 @@ from typing import Any, Literal
 
 import torch
 import torch.distributed as dist
-from jaxtyping import Float
+from jaxtyping import Float, Shaped
 from torch import Tensor, nn
+from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from torch.nn.parallel import DistributedDataParallel
 
 from visitwise.cohort import Cohort
@@ -25,6 +26,11 @@ from visitwise.model import SurvivalRNN
 
 Mean = Callable[[Tensor, int], Tensor]
 Unit = Literal["patient", "row"]
+Device = Literal["auto", "cpu", "cuda"]
+
+CPU = torch.device("cpu")
+# What gloo says of a process that has ended.
+LOST = ("closed by peer", "reset by peer", "Broken pipe", "Connection refused")
 
 
 def exact_mean(loss_sum: Float[Tensor, ""], count: int) -> Float[Tensor, ""]:
@@ -73,7 +79,7 @@ def place() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
-def sum_over_processes(values: Float[Tensor, "*shape"]) -> Float[Tensor, "*shape"]:
+def sum_over_processes(values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
     """The sum of what all processes hold, in every one of them; alone, the values themselves.
 
     Examples:
@@ -101,7 +107,8 @@ def sum_gradients(model: nn.Module) -> None:
     """Every process gets the sum of all processes' gradients, in one message; alone, nothing happens.
 
     A sum needs no care for shares of unequal size: divide the loss by what is the same for all, as `fit` does, and it
-    is the gradient of one process. Who had no patient adds zeros.
+    is the gradient of one process. Who had no patient adds zeros. `DistributedDataParallel` sends its message during a
+    backward pass: it has to be told which part of a batch is the last, and who has no part has to make one up.
 
     Examples:
         >>> model = nn.Linear(2, 1, bias=False)
@@ -119,11 +126,37 @@ def sum_gradients(model: nn.Module) -> None:
         each.grad = summed.view_as(each)
 
 
+def device_of(choice: Device = "auto") -> torch.device:
+    """Where this process computes: on a GPU of its own if there is one for each process of this machine, or the CPU.
+
+    Args:
+        choice: `"cpu"` or `"cuda"` to be sure of it.
+
+    Raises:
+        ValueError: It has to be a GPU, and there are fewer than processes.
+
+    Examples:
+        >>> device_of("cpu")
+        device(type='cpu')
+    """
+    rank, processes = (int(os.environ.get(name, least)) for name, least in (("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1)))
+    gpus = torch.cuda.device_count() if torch.cuda.is_available() else 0
+    if choice == "cuda" and gpus < processes:
+        raise ValueError(f"{gpus} GPUs for {processes} processes on this machine; expected one for each, or the CPU")
+    return torch.device("cuda", rank) if choice != "cpu" and gpus >= processes else torch.device("cpu")
+
+
 @contextmanager
-def joined() -> Iterator[int]:
+def joined(device: torch.device = CPU) -> Iterator[int]:
     """Joins the processes that `torchrun` started, if it started this one, and leaves them at the end; gives the rank.
 
-    On the CPU, with `gloo`. If a process dies, `torchrun` ends the others.
+    They talk through `gloo`, about what lies on a GPU through `nccl`. If a process dies, `torchrun` ends the others.
+
+    Args:
+        device: Where this process computes, see `device_of`.
+
+    Raises:
+        ConnectionError: Another process is gone.
 
     Examples:
         >>> with joined() as rank:
@@ -133,9 +166,16 @@ def joined() -> Iterator[int]:
     if "TORCHELASTIC_RUN_ID" not in os.environ or dist.is_initialized():
         yield place()[0]
         return
-    dist.init_process_group("gloo")
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
+    dist.init_process_group("cpu:gloo,cuda:nccl" if device.type == "cuda" else "gloo")
     try:
         yield dist.get_rank()
+    except Exception as error:
+        if isinstance(error, RuntimeError) and any(sign in str(error) for sign in LOST):
+            raise ConnectionError(f"process {dist.get_rank()} lost another one; torchrun's report says why") from error
+        get_error_handler().record_exception(error)  # for the report with which `torchrun` ends
+        raise
     finally:
         dist.destroy_process_group()
 

@@ -4,7 +4,7 @@ import json
 import math
 import os
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field
 from functools import partial
 from pathlib import Path
@@ -22,7 +22,7 @@ from visitwise.functional import Reduction
 from visitwise.losses import outcome_competing_nll, outcome_horizon_nll, outcome_nll
 from visitwise.model import CompetingRisksRNN, HorizonRNN, SurvivalRNN
 from visitwise.parallel import begin_alike, place, sum_gradients, sum_over_processes
-from visitwise.visits import Schema, Visits
+from visitwise.visits import CHUNK, Schema, Visits
 
 SINGLE_FILE = ".safetensors"
 
@@ -62,7 +62,7 @@ def fit(
     weight_decay: float = 0.0,
     patience: int = 5,
     window: int = 1,
-    padded_visits: int = 1024,
+    padded_visits: int = 8192,
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     after_epoch: Callable[[Model, History], None] | None = None,
@@ -72,7 +72,8 @@ def fit(
 
     Where `torch.distributed` is ready, call it in every process, with the same arguments: each works off its share of
     every batch, and the gradients are summed. All end with the weights that one process would have found, up to
-    rounding. Process 0 writes the checkpoint, and any number of processes goes on from it.
+    rounding. Process 0 writes the checkpoint, and any number of processes goes on from it. Each part of a batch goes to
+    the device that the model is on, and a run goes on from its checkpoint on any other.
 
     Args:
         model: The model; trained in place.
@@ -86,8 +87,8 @@ def fit(
         weight_decay: Pull of the weights towards zero (AdamW).
         patience: Epochs without a better validation value after which training stops.
         window: Batches drawn together and sorted by length, see `Cohort.batches`.
-        padded_visits: A batch is worked off in parts of like length and at most this size, see `Cohort.parts`. Changes
-            speed and memory, and the gradient by rounding alone.
+        padded_visits: A batch is worked off in parts of like length and at most this size, see `Cohort.parts`. Bounds
+            the memory of a step; changes the gradient by rounding alone.
         seed: Decides the order of the patients.
         checkpoint: Folder to write the state to after each epoch. If it holds one already, training goes on from it,
             to the same weights as if it had never stopped.
@@ -124,7 +125,7 @@ def fit(
     if checkpoint is not None:
         choices["first weights"] = _digest(model.state_dict())
         for name, cohort in (("train", train), ("validation", validation)):
-            choices[name] = _digest(arrays_of(cohort.visits) | arrays_of(cohort.outcome))
+            choices[name] = _digest_of_patients(cohort)
         run.resume(Path(checkpoint), choices)
     optimizer.zero_grad()  # of whatever was computed with this model before
     n_batches = math.ceil(len(train) / batch_size)
@@ -142,7 +143,7 @@ def fit(
             for group in optimizer.param_groups:
                 group["lr"] = learning_rate * (1 + math.cos(math.pi * step / (epochs * n_batches))) / 2
             own = patients[rank::world]  # nobody, if there are fewer patients than processes
-            for part in train.select(own).parts(padded_visits) if len(own) else ():
+            for part in _parts(model, train.select(own), padded_visits) if len(own) else ():
                 nll = loss(model(part.visits), part.outcome, "sum")
                 (nll / rows_per_batch).backward()
                 total += nll.item()
@@ -150,7 +151,7 @@ def fit(
             optimizer.step()
             optimizer.zero_grad()
         model.eval()
-        judged = _total_nll(model, validation, torch.arange(rank, len(validation), world), loss)
+        judged = _total_nll(model, validation, torch.arange(len(validation))[rank::world], loss)
         total, judged = sum_over_processes(torch.tensor([total, judged], dtype=torch.float64)).tolist()
         run.history.train_nll.append(total / train.outcome.n_rows)
         run.history.validation_nll.append(judged / validation.outcome.n_rows)
@@ -192,9 +193,16 @@ def _total_nll(
     model: Callable[[Visits], Tensor], cohort: Cohort, patients: Tensor, loss: OutcomeLoss, batch_size: int = 1024
 ) -> float:
     """Negative log-likelihood of some patients' outcomes."""
-    batches = (cohort.select(some) for some in patients.split(batch_size))
-    parts = (part for batch in batches for part in batch.parts(padded_visits=4096))
+    batches = (cohort.select(some) for some in patients.split(batch_size) if len(some))
+    parts = (part for batch in batches for part in _parts(model, batch, padded_visits=4096))
     return sum(loss(model(part.visits), part.outcome, "sum").item() for part in parts)
+
+
+def _parts(model: Callable[[Visits], Tensor], batch: Cohort, padded_visits: int) -> Iterator[Cohort]:
+    """The parts of a batch, each on the device of the model when its turn comes."""
+    first = next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None
+    for part in batch.parts(padded_visits):
+        yield part if first is None or first.device == part.visits.day.device else part.to(first.device)
 
 
 # ------------------------------------------------------------------------------------------------- models on disk
@@ -329,6 +337,17 @@ def _digest(arrays: Mapping[str, Tensor]) -> str:
         check = zlib.crc32(f"{name} {values.dtype} {list(values.shape)}".encode(), check)
         check = zlib.crc32(values.detach().cpu().contiguous().numpy().data, check)
     return f"{check:08x}"
+
+
+def _digest_of_patients(cohort: Cohort) -> str:
+    """A checksum of a cohort, of which each process reads its share; the same for any number of processes."""
+    rank, world = place()
+    chunks = torch.arange(len(cohort)).split(CHUNK)
+    checks = torch.zeros(len(chunks), dtype=torch.int64)
+    for number in range(rank, len(chunks), world):
+        some = cohort.select(chunks[number])
+        checks[number] = int(_digest(arrays_of(some.visits) | arrays_of(some.outcome)), 16)
+    return _digest({"patients": sum_over_processes(checks)})
 
 
 def _copy(model: Model) -> dict[str, Tensor]:
