@@ -78,12 +78,8 @@ accept: $(INSTALLED) ## Keep what the notebooks print now as what they have to p
 	$(PY) $(BUILD)/notebooks.py
 	$(PY) -m tests.accepted
 
-bench: $(INSTALLED) $(PACKAGES) ## Measure the speed of training, what it costs in fit, and the figures (some minutes)
-	$(PY) -m tests.benchmarks.training_speed
-	$(PY) -m tests.benchmarks.price_of_buckets
-	$(PY) -m tests.benchmarks.packing
-	$(PY) -m tests.benchmarks.scale
-	$(PY) -m tests.benchmarks.figures
+bench: $(INSTALLED) $(PACKAGES) ## Measure again what the pages show as measured (about an hour; BENCH="packing scale" for some)
+	$(PY) -m tests.benchmarks --record $(BENCH)
 
 clean: ## Remove what the commands made, except .venv and node_modules
 	rm -rf site build dist explainer/notebooks .pytest_cache .mypy_cache .ruff_cache .hypothesis .cache

@@ -1,10 +1,12 @@
 """What was measured once, on a machine that is named: `[packing on a CPU](bench:packing)` alone on a line.
 
 It becomes the table in `tests/benchmarks/results/packing.json`, with a caption that says when and on what that was
-measured. The benchmark writes the file on demand (`python -m tests.benchmarks.packing --record`); the build measures
-nothing, because a time is not the same on the next machine. The numbers in the file can be quoted as facts.
+measured; above it stands `packing.svg`, if the benchmark drew one. The benchmark writes the files on demand
+(`python -m tests.benchmarks.packing --record`); the build measures nothing, because a time is not the same on the next
+machine. The numbers in the record can be quoted as facts.
 """
 
+import base64
 import html
 import json
 import re
@@ -42,7 +44,7 @@ def show(markdown: str, folder: Path, report: Report) -> str:
             report(f"`bench:{name}` names no record of a benchmark")
             return ""
         record = _read(path, report)
-        return _table(record, label) if record else ""
+        return _table(record, label, path.with_suffix(".svg")) if record else ""
 
     text = ALONE.sub(replace, markdown)
     for left_over in ANYWHERE.findall(text):
@@ -64,7 +66,7 @@ def _read(path: Path, report: Report) -> Record:
     return {} if missing else record
 
 
-def _table(record: Record, label: str) -> str:
+def _table(record: Record, label: str, drawn: Path) -> str:
     """HTML as notebooks have it: a table wider than a phone scrolls, and can be reached by the keyboard to do so."""
     head = "".join(f'<th scope="col">{_text(name)}</th>' for name in record["columns"])
     rows = "".join(f"<tr>{_cells(row)}</tr>" for row in record["rows"])
@@ -73,7 +75,15 @@ def _table(record: Record, label: str) -> str:
     about = f"{record['date']}, {record['machine']}, torch {record['torch']}, Python {record['python']}{turns}"
     caption = f"<p><strong>{_text(label)}.</strong> {_text(record['title'])} Recorded {_text(about)}.</p>"
     scrolled = f'<div class="vw-table" role="group" aria-label="{_text(label)}" tabindex="0">{table}</div>'
-    return f'<div class="vw-figure">{scrolled}{caption}</div>'
+    return f'<div class="vw-figure">{_picture(record, drawn)}{scrolled}{caption}</div>'
+
+
+def _picture(record: Record, drawn: Path) -> str:
+    """What the benchmark drew of the record, if it did; `alt` in the record says it in words."""
+    if not drawn.exists():
+        return ""
+    source = f"data:image/svg+xml;base64,{base64.b64encode(drawn.read_bytes()).decode()}"
+    return f'<img src="{source}" alt="{_text(record["alt"])}">'
 
 
 def _cells(row: list[str]) -> str:

@@ -5,15 +5,9 @@ page on packing reads them. The arms take turns within one process on one thread
 a cell holds the median over the turns of "how many times as fast as padded random batches", with its quartiles.
 """
 
-import argparse
-import json
-import os
-import platform
 from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import dataclass
-from datetime import date
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,14 +16,13 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 from torch.profiler import ProfilerActivity, profile
 
-from tests.benchmarks.training_speed import Step, compare
+from tests.benchmarks.records import Step, compare, main
 from visitwise import textbook
 from visitwise.cohort import Cohort, Outcome
 from visitwise.functional import hazard_nll
 from visitwise.model import SurvivalRNN
 from visitwise.visits import Schema, Visits
 
-RESULTS = Path(__file__).parent / "results"
 PATIENTS, FEATURES, HIDDEN, TURNS, SEED = 512, 64, (64, 256), 7, 0
 ARMS = ("padded", "packed", "sorted", "both")
 CODES, EMBEDDING = 1_000, 128
@@ -270,49 +263,18 @@ def kept_for_backward(step: Callable[[], tuple[Tensor, nn.Module]]) -> int:
     return total
 
 
-# ------------------------------------------------------------------------------------------------------------ record
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--record", action="store_true", help="write the tables to results/, for the page")
-    parser.add_argument("--date", default=date.today().isoformat(), help="the day that is written down")
-    parser.add_argument("--machine", default=machine(), help="the machine, in words")
-    options = parser.parse_args()
-    torch.set_num_threads(1)
-    about = {
-        "machine": options.machine,
-        "torch": torch.__version__,
-        "python": platform.python_version(),
-        "date": options.date,
-        "seed": SEED,
-    }
-    unit = "How many times as fast as padded random batches: median [quartiles]."
-    sizes = f"{PATIENTS} patients, {FEATURES} inputs a visit, forward and backward pass"
-    batches = "batches of 64, in the last two rows of 32. Mostly 1 to 8: one patient in 32 has 60 to 100"
-    tables = {
-        "packing": lambda: timed(BY_LENGTH, f"{unit} {sizes}, {batches}.", "Visits"),
-        "packing_settings": lambda: timed(
-            BY_SETTING, f"{unit} {sizes}, about 15 visits, up to 100; batches of 64 unless said.", "Setting"
-        ),
-        "packing_memory": memory,
-    }
-    print(", ".join(f"{name} {value}" for name, value in about.items()))
-    for name, measure in tables.items():
-        print(f"\n{name}")
-        table = measure() | about
-        table["facts"] = {key: round(float(value), 4) for key, value in table["facts"].items()}
-        if options.record:
-            text = json.dumps(table, indent=1, ensure_ascii=False) + "\n"
-            (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
-
-
-def machine() -> str:
-    info = Path("/proc/cpuinfo")
-    names = [line for line in info.read_text().splitlines() if line.startswith("model name")] if info.exists() else []
-    model = names[0].partition(":")[2].strip() if names else platform.processor() or "unknown"
-    return f"{os.cpu_count()} {platform.machine().replace('_', '-')} cores ({model})"
-
+UNIT = "How many times as fast as padded random batches: median [quartiles]."
 
 if __name__ == "__main__":
-    main()
+    sizes = f"{PATIENTS} patients, {FEATURES} inputs a visit, forward and backward pass"
+    batches = "batches of 64, in the last two rows of 32. Mostly 1 to 8: one patient in 32 has 60 to 100"
+    fixed = "about 15 visits, up to 100; batches of 64 unless said"
+    main(
+        __doc__ or "",
+        {
+            "packing": lambda: timed(BY_LENGTH, f"{UNIT} {sizes}, {batches}.", "Visits"),
+            "packing_settings": lambda: timed(BY_SETTING, f"{UNIT} {sizes}, {fixed}.", "Setting"),
+            "packing_memory": memory,
+        },
+        seed=SEED,
+    )

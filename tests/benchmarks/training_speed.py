@@ -1,58 +1,70 @@
-"""Training steps a second: this package against the textbook implementation, and against a batch with no padding.
+"""Training steps: patients a second against the textbook and against a batch without padding, and where the time goes.
 
-Run on demand with `make bench`. The arms of a comparison take turns within one process on one thread, each turn is
-measured in CPU time, and what is printed is the median ratio with its quartiles, over the turns.
+`python -m tests.benchmarks.training_speed` prints the tables; with `--record` it also writes them to `results/`. A step
+is all of it: batch, forward pass, loss, backward pass, optimizer. The ways take turns within one process.
 """
 
-import platform
 import time
 from collections.abc import Callable, Iterator
-from itertools import pairwise
+from dataclasses import dataclass
 
 import numpy as np
 import torch
+from torch import Tensor, nn
+from torch.profiler import ProfilerActivity, profile
 
+from tests.benchmarks import patients
+from tests.benchmarks.packing import peak
+from tests.benchmarks.patients import EMBEDDING, HIDDEN, a_cohort, about, between, even_cohort, lists_of, mostly_short
+from tests.benchmarks.records import Step, Table, compare, main, quartiles, row, spread
 from visitwise import textbook
-from visitwise.cohort import Cohort, Outcome
+from visitwise.cohort import Cohort
 from visitwise.functional import hazard_nll
 from visitwise.model import SurvivalRNN
-from visitwise.visits import Schema, Visits
+from visitwise.visits import Visits
 
-VOCABULARY, EMBEDDING, HIDDEN = 10_000, 128, 256
-PATIENTS, TURNS = 12_800, 7
-SCHEMA = Schema.of([f"code {number}" for number in range(1, VOCABULARY)])
-Step = Callable[[], int]
+PATIENTS, TURNS, SEED = 6_400, 5, 0
+WINDOW, WHOLE = 50, 10**9
 
 
-def ragged_cohort(n_patients: int, seed: int) -> Cohort:
-    """About 15 visits (1 to 100) of about 6 codes (1 to 40) a patient: log-normal, as records are."""
-    random = np.random.default_rng(seed)
-    n_visits = random.lognormal(np.log(11), 0.8, n_patients).round().clip(1, 100).astype(int)
-    n_codes = random.lognormal(np.log(4.5), 0.75, n_visits.sum()).round().clip(1, 40).astype(int)
-    return _cohort(n_visits, n_codes, random)
+@dataclass(frozen=True)
+class Shape:
+    """Records as they are in one place or another."""
+
+    name: str
+    words: str
+    vocabulary: int
+    visits: patients.Lengths
+    codes: patients.Lengths
 
 
-def even_cohort(n_patients: int, n_visits: int, n_codes: int, seed: int) -> Cohort:
-    """Every patient with as many visits, every visit with as many codes: nothing to pad."""
-    visits = np.full(n_patients, n_visits)
-    return _cohort(visits, np.full(visits.sum(), n_codes), np.random.default_rng(seed))
+SIX = about(4.5, 0.75, 40)
+SHAPES = [
+    Shape("mild", "5 to 25 visits of 5 codes", 5_000, between(5, 25), between(5, 5)),
+    Shape("typical", "about 15 visits (to 100) of 6 codes (to 40)", 10_000, about(11, 0.8, 100), SIX),
+    Shape("heavy", "1 to 8 visits, one in 32 has 60 to 100, of 6 codes (to 40)", 20_000, mostly_short, SIX),
+]
+TYPICAL = SHAPES[1]
+
+# For each of our ways: the path, how many batches are sorted together, and the padded visits of a part.
+OURS = {
+    "padded": ("padded", 1, WHOLE),
+    "parts": ("padded", 1, 1024),
+    "default": ("staircase", 1, 8192),
+    "sorted": ("padded", WINDOW, 1024),
+}
+WORDS = {
+    "textbook": "The textbook",
+    "sum_pool": "Padded sum, packed LSTM",
+    "padded": "Random, padded whole",
+    "parts": "Random, in padded parts",
+    "default": "Random, staircase: the default",
+    "sorted": f"{WINDOW} batches sorted by length",
+    "dense": "All records equally long",
+}
 
 
-def _cohort(n_visits: np.ndarray, n_codes: np.ndarray, random: np.random.Generator) -> Cohort:
-    def offsets(lengths: np.ndarray) -> torch.Tensor:
-        return torch.from_numpy(np.concatenate([[0], lengths.cumsum()]))
-
-    visits = Visits(
-        codes=torch.from_numpy(random.integers(1, VOCABULARY, n_codes.sum(), dtype=np.int32)),
-        code_offsets=offsets(n_codes),
-        visit_offsets=offsets(n_visits),
-        day=torch.from_numpy(np.concatenate([30.0 * np.arange(length) for length in n_visits])),
-        patient_id=torch.arange(len(n_visits)),
-        static=torch.zeros(len(n_visits), 0),
-        measurements=torch.zeros(int(n_visits.sum()), 0),
-        schema=SCHEMA,
-    )
-    return Cohort(visits, Outcome.of(torch.from_numpy(n_visits), torch.from_numpy(random.random(len(n_visits)) < 0.3)))
+# -------------------------------------------------------------------------------------------------------------- steps
 
 
 def endless(cohort: Cohort, batch_size: int, window: int) -> Iterator[Cohort]:
@@ -62,9 +74,9 @@ def endless(cohort: Cohort, batch_size: int, window: int) -> Iterator[Cohort]:
         epoch += 1
 
 
-def our_step(cohort: Cohort, batch_size: int, *, window: int, padded_visits: int = 1024) -> Step:
+def our_step(cohort: Cohort, batch_size: int, *, path: str, window: int, padded_visits: int) -> Step:
     """What `fit` does with a batch; returns how many patients it took."""
-    model = SurvivalRNN(SCHEMA, embedding=EMBEDDING, hidden=HIDDEN, time_features=False)
+    model = a_model(cohort, path)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     batches = endless(cohort, batch_size, window)
 
@@ -81,13 +93,14 @@ def our_step(cohort: Cohort, batch_size: int, *, window: int, padded_visits: int
     return step
 
 
+def a_model(cohort: Cohort, path: str) -> SurvivalRNN:
+    return SurvivalRNN(cohort.visits.schema, embedding=EMBEDDING, hidden=HIDDEN, time_features=False, path=path)
+
+
 def textbook_step(cohort: Cohort, batch_size: int) -> Step:
     """The same for the textbook implementation, from Python lists as its collate expects them."""
-    visits = cohort.visits
-    codes = [part.tolist() for part in visits.codes.tensor_split(visits.code_offsets[1:-1])]
-    bounds = visits.visit_offsets.tolist()
-    records = [codes[begin:end] for begin, end in pairwise(bounds)]
-    model = textbook.TextbookLSTM(VOCABULARY, EMBEDDING, HIDDEN)
+    records = lists_of(cohort)
+    model = textbook.TextbookLSTM(len(cohort.visits.schema.codes), EMBEDDING, HIDDEN)
     optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
     random = np.random.default_rng(1)
 
@@ -104,58 +117,214 @@ def textbook_step(cohort: Cohort, batch_size: int) -> Step:
     return step
 
 
-def rate(step: Step, steps: int) -> float:
-    """Patients a second of CPU time over some steps."""
-    begin = time.process_time()
-    patients = sum(step() for _ in range(steps))
-    return patients / (time.process_time() - begin)
+class SumPoolPacked(nn.Module):
+    """The shape of PyHealth's RNN layer: the padded box embedded and summed over codes, then a packed recurrence.
+
+    Ours in every other respect, the batch and the loss included, and with the LSTM of the others.
+    """
+
+    def __init__(self, n_codes: int) -> None:
+        super().__init__()
+        self.embedding = nn.Embedding(n_codes, EMBEDDING, padding_idx=0)
+        self.lstm = nn.LSTM(EMBEDDING, HIDDEN, batch_first=True)
+        self.head = nn.Linear(HIDDEN, 1)
+
+    def forward(self, visits: Visits) -> Tensor:
+        padded = visits.padded()
+        box = self.embedding(padded.codes).sum(2)
+        sequence = nn.utils.rnn.pack_padded_sequence(box, visits.length, batch_first=True, enforce_sorted=False)
+        states, _ = nn.utils.rnn.pad_packed_sequence(self.lstm(sequence)[0], batch_first=True)
+        logits: Tensor = self.head(states)[..., 0]
+        return logits
 
 
-def compare(arms: dict[str, Step], steps: dict[str, int], turns: int) -> dict[str, np.ndarray]:
-    """Rate of each arm in each turn; within a turn the arms run one after the other."""
-    for name, step in arms.items():
-        rate(step, max(1, steps[name] // 10))
-    rates: dict[str, list[float]] = {name: [] for name in arms}
-    for _ in range(turns):
-        for name, step in arms.items():
-            rates[name].append(rate(step, steps[name]))
-    return {name: np.array(values) for name, values in rates.items()}
+def sum_pool_step(cohort: Cohort, batch_size: int) -> Step:
+    model = SumPoolPacked(len(cohort.visits.schema.codes))
+    optimizer = torch.optim.AdamW(model.parameters(), lr=1e-3, fused=True)
+    batches = endless(cohort, batch_size, 1)
+
+    def step() -> int:
+        batch = next(batches)
+        hazard_nll(model(batch.visits), batch.outcome.stop, batch.outcome.observed).backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        return len(batch)
+
+    return step
 
 
-def main() -> None:
-    torch.set_num_threads(1)
-    print(
-        f"torch {torch.__version__}, {platform.machine()}, one thread, CPU time; median [quartiles] over {TURNS} turns"
-    )
-    print(f"vocabulary {VOCABULARY:,}, embedding {EMBEDDING}, hidden {HIDDEN}, about 15 visits of 6 codes\n")
-    print(f"{'':36}{'patients/s':>12}{'times the textbook':>24}{'share of dense':>22}")
-    cohort = ragged_cohort(PATIENTS, seed=0)
-    visits_per_patient = round(cohort.visits.n_visits / len(cohort))
-    codes_per_visit = round(cohort.visits.codes.shape[0] / cohort.visits.n_visits)
-    even = even_cohort(PATIENTS, visits_per_patient, codes_per_visit, seed=0)
-    longer = cohort.visits.n_visits / len(cohort) / visits_per_patient
+def dense_like(cohort: Cohort) -> tuple[Cohort, float]:
+    """Patients who all have the mean number of visits, each with the mean number of codes, and by how much it was
+    rounded."""
+    visits, codes = cohort.visits.n_visits / len(cohort), cohort.visits.codes.shape[0] / cohort.visits.n_visits
+    even = even_cohort(PATIENTS, round(visits), round(codes), SEED, len(cohort.visits.schema.codes))
+    return even, visits / round(visits)
+
+
+def arms_of(shape: Shape, batch_size: int) -> tuple[dict[str, Step], dict[str, int], float]:
+    """The ways, how many steps to time each, and how many times as long the records are as those of the dense way."""
+    cohort = a_cohort(PATIENTS, SEED, shape.visits, shape.codes, shape.vocabulary)
+    even, longer = dense_like(cohort)
+    arms = {
+        name: our_step(cohort, batch_size, path=path, window=window, padded_visits=padded_visits)
+        for name, (path, window, padded_visits) in OURS.items()
+    }
+    arms["dense"] = our_step(even, batch_size, path="padded", window=1, padded_visits=1024)
+    epoch = PATIENTS // batch_size
+    steps = dict.fromkeys(arms, max(2, epoch // 8)) | {"sorted": min(epoch, WINDOW)}
+    if batch_size <= 256:  # at 1024 the textbook's embedded box alone takes two gigabytes
+        arms |= {"textbook": textbook_step(cohort, batch_size), "sum_pool": sum_pool_step(cohort, batch_size)}
+        steps |= {"textbook": 128 // batch_size or 1, "sum_pool": 256 // batch_size}
+    return arms, steps, longer
+
+
+# ------------------------------------------------------------------------------------------------------------- tables
+
+
+def speed() -> Table:
+    """Every way, shape and size of batch, on one thread, in CPU time."""
+    rows: list[list[str]] = []
+    facts: dict[str, float] = {}
+    for shape in SHAPES:
+        for batch_size in (64, 256, 1024) if shape is TYPICAL else (64, 256):
+            arms, steps, longer = arms_of(shape, batch_size)
+            rates = compare(arms, steps, TURNS)
+            for name in WORDS:
+                if name not in rates:
+                    continue
+                of_dense = rates[name] / rates["dense"] * (1 if name == "dense" else longer)
+                fact = f"bench_train_{shape.name}_{batch_size}_{name}"
+                facts |= {fact: float(np.median(rates[name]))} | quartiles(f"{fact}_of_dense", of_dense)
+                cells = ["", "", spread(of_dense)]
+                for place, other in enumerate(("textbook", "sum_pool")):
+                    if other in rates:
+                        times = rates[name] / rates[other]
+                        facts |= quartiles(f"{fact}_over_{other}", times)
+                        cells[place] = spread(times, ".1f")
+                rows.append(row(f"{shape.name}, {batch_size}", WORDS[name], f"{np.median(rates[name]):,.0f}", *cells))
+    sizes = "; ".join(f"{shape.name}: {shape.words}, vocabulary {shape.vocabulary:,}" for shape in SHAPES)
+    return {
+        "title": (
+            f"Training steps on one thread, CPU time, median [quartiles]. Embedding {EMBEDDING}, hidden {HIDDEN}; "
+            f"{sizes}. Dense: records that all have the mean number of visits, for as many visits."
+        ),
+        "columns": ["Records, batch", "Way", "Patients/s", "Times textbook", "Times padded sum", "Of dense"],
+        "rows": rows,
+        "turns": TURNS,
+        "facts": facts,
+    }
+
+
+def threads() -> Table:
+    """One thread and two, in wall time: what a second core brings."""
+    rows: list[list[str]] = []
+    facts: dict[str, float] = {}
     for batch_size in (64, 256):
-        arms = {
-            "textbook": textbook_step(cohort, batch_size),
-            "random batches, padded whole": our_step(cohort, batch_size, window=1, padded_visits=10**9),
-            "random batches, in parts": our_step(cohort, batch_size, window=1),
-            "batches sorted by length, in parts": our_step(cohort, batch_size, window=50),
-            "dense, all patients equally long": our_step(even, batch_size, window=1),
-        }
-        epoch = PATIENTS // batch_size
-        steps = dict.fromkeys(arms, epoch // 4) | {"textbook": 3, "batches sorted by length, in parts": epoch}
-        rates = compare(arms, steps, TURNS)
-        print(f"batch {batch_size}")
-        for name, values in rates.items():
-            dense = rates["dense, all patients equally long"] / (1 if name.startswith("dense") else longer)
-            ratios = f"{_spread(values / rates['textbook']):>24}{_spread(values / dense):>22}"
-            print(f"  {name:34}{np.median(values):12,.0f}{ratios}")
+        arms, steps, _ = arms_of(TYPICAL, batch_size)
+        chosen = {name: arms[name] for name in ("textbook", "padded", "default", "sorted", "dense")}
+        both: dict[int, dict[str, list[float]]] = {1: {}, 2: {}}
+        for turn in range(TURNS + 1):
+            for n_threads, found in both.items():
+                torch.set_num_threads(n_threads)
+                for name, values in compare(chosen, steps, 1, time.perf_counter).items():
+                    found.setdefault(name, []).extend(values if turn else [])
+        torch.set_num_threads(1)
+        for name in chosen:
+            one, two = (np.array(both[n_threads][name]) for n_threads in (1, 2))
+            facts |= quartiles(f"bench_threads_{batch_size}_{name}", two / one)
+            rates = (f"{np.median(values):,.0f}" for values in (one, two))
+            rows.append(row(f"{batch_size}", WORDS[name], *rates, spread(two / one)))
+    return {
+        "title": f"Patients a second by the clock on the wall, on one thread and on two; {TYPICAL.words}.",
+        "columns": ["Batch", "Way", "One thread", "Two threads", "Times as fast"],
+        "rows": rows,
+        "turns": TURNS,
+        "facts": facts,
+    }
 
 
-def _spread(values: np.ndarray) -> str:
-    low, middle, high = np.quantile(values, [0.25, 0.5, 0.75])
-    return f"{middle:.2f} [{low:.2f}, {high:.2f}]"
+def memory() -> Table:
+    """The most that one step holds at once, counted."""
+    rows: list[list[str]] = []
+    facts: dict[str, float] = {}
+    cohort = a_cohort(PATIENTS, SEED, TYPICAL.visits, TYPICAL.codes, TYPICAL.vocabulary)
+    records = lists_of(cohort)
+    for batch_size in (64, 256):
+        batch = next(cohort.batches(batch_size, seed=SEED))
+        model = a_model(cohort, "staircase")
+        boxes = textbook.collate([records[i] for i in batch.visits.patient_id.tolist()])
+        by_hand = textbook.TextbookLSTM(TYPICAL.vocabulary, EMBEDDING, HIDDEN)
+
+        def old(
+            boxes: tuple[Tensor, Tensor, Tensor] = boxes, model: nn.Module = by_hand, batch: Cohort = batch
+        ) -> tuple[Tensor, nn.Module]:
+            outcome = batch.outcome
+            return textbook.clamp_and_log_nll(model(*boxes), outcome.stop, outcome.observed, boxes[2]), model
+
+        def new(part: Cohort, model: SurvivalRNN = model) -> Callable[[], tuple[Tensor, nn.Module]]:
+            return lambda: (hazard_nll(model(part.visits), part.outcome.stop, part.outcome.observed), model)
+
+        theirs, ours = peak(old) / 1e6, max(peak(new(part)) for part in batch.parts(8192)) / 1e6
+        fact = f"bench_step_memory_{batch_size}"
+        facts |= {f"{fact}_textbook": theirs, f"{fact}_default": ours, f"{fact}_share": ours / theirs}
+        rows.append(row(f"{batch_size}", f"{theirs:,.0f}", f"{ours:,.1f}", f"{ours / theirs:.3f}"))
+    return {
+        "title": f"The most that one training step holds at once, beyond inputs and weights, counted; {TYPICAL.words}.",
+        "columns": ["Batch", "The textbook, MB", "The default, MB", "Share"],
+        "rows": rows,
+        "facts": facts,
+    }
+
+
+# Where torch spends its time, by the beginning of an operation's name.
+KINDS = {
+    "LSTM": ("aten::mkldnn_rnn", "mkldnn_rnn"),
+    "Embedding": ("aten::_embedding_bag", "aten::embedding"),
+    "Optimizer": ("aten::_fused_adamw", "aten::zeros", "aten::zero_", "aten::fill_"),
+    "Adding up slopes": ("aten::add_", "aten::add"),
+}
+
+
+def where_the_time_goes() -> Table:
+    """Milliseconds of a step by what torch does in it, and what the kernel computes beyond real visits."""
+    rows: list[list[str]] = []
+    facts: dict[str, float] = {}
+    for batch_size in (64, 256):
+        arms, _, longer = arms_of(TYPICAL, batch_size)
+        for name in ("default", "sorted", "dense"):
+            step, steps = arms[name], WINDOW
+            for _ in range(5):
+                step()
+            with profile(activities=[ProfilerActivity.CPU]) as profiled:
+                for _ in range(steps):
+                    step()
+            events = profiled.key_averages()
+            scale = (longer if name == "dense" else 1) / steps / 1e3
+            total = sum(event.self_cpu_time_total for event in events) * scale
+            by_kind = {
+                kind: sum(event.self_cpu_time_total for event in events if event.key.startswith(begins)) * scale
+                for kind, begins in KINDS.items()
+            }
+            by_kind["The rest"] = total - sum(by_kind.values())
+            fact = f"bench_where_{batch_size}_{name}"
+            facts |= {f"{fact}_{kind.split()[-1].lower()}": value for kind, value in by_kind.items()}
+            rows.append(row(f"{batch_size}", WORDS[name], *(f"{value:.1f}" for value in by_kind.values())))
+    return {
+        "title": f"Milliseconds of a step, by what torch does, under its profiler, {WINDOW} steps; {TYPICAL.words}.",
+        "columns": ["Batch", "Way", *KINDS, "The rest"],
+        "rows": rows,
+        "facts": facts,
+    }
 
 
 if __name__ == "__main__":
-    main()
+    main(
+        __doc__ or "",
+        {
+            "training_speed": speed,
+            "training_threads": threads,
+            "training_memory": memory,
+            "training_parts": where_the_time_goes,
+        },
+        seed=SEED,
+    )
