@@ -617,7 +617,8 @@ padding = {
 padding
 
 # %%
-assert len(cut) == 2 and padding["staircase"] < padding["box"] / 2
+assert len(cut) == 2
+assert padding["staircase"] < padding["box"] / 2
 
 # %% [markdown]
 # And in the random batches above? Here a call counts as 160 cells, about what it takes on the machine that we

@@ -32,6 +32,7 @@ EXCUSED = {
     "model.CausePrediction": RESULTS,
     "model.HorizonPrediction": RESULTS,
     "model.Prediction": RESULTS,
+    "staircase.Stretch": RESULTS,
     "model.Settings": "the arguments of a model by name, for its file",
     "notebook.Picture": RESULTS,
     "parallel.step_gradients": "needs processes, which a doctest should not start; chapter 13's notebook runs it",

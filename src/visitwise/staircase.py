@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from visitwise.visits import Visits
@@ -28,7 +28,7 @@ class Stretch(NamedTuple):
     n_patients: int
 
 
-def stretches(length: Tensor, *, call: float = CALL, step: float = STEP) -> list[Stretch]:
+def stretches(length: Int[Tensor, " patient"], *, call: float = CALL, step: float = STEP) -> list[Stretch]:
     """The cheapest way to cut records of these lengths into stretches.
 
     A stretch of `t` visits with `n` patients costs `t * (n + step) + call`. Cuts are tried where a record ends: any

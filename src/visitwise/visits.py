@@ -322,7 +322,17 @@ class _Chosen(Visits):
 
 
 def chosen(visits: Visits, patients: Int[Tensor, " chosen"]) -> Visits:
-    """What `visits.select(patients)` gives, but nothing is copied before it is needed."""
+    """What `visits.select(patients)` gives, but nothing is copied before it is needed.
+
+    Args:
+        visits: All patients' visits.
+        patients: Positions of some of them.
+
+    Examples:
+        >>> visits = Visits.from_lists([[["a"]], [["b"], ["c"]]], day=[[0], [0, 30]])
+        >>> chosen(visits, torch.tensor([1])).day.tolist()
+        [0.0, 30.0]
+    """
     return trusted(_Chosen, _of=visits, _patients=patients, schema=visits.schema)
 
 
