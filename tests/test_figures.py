@@ -16,6 +16,9 @@ from tests import figures
 from tests.built import ROOT
 from visitwise.widgets._figure import bundle
 
+# isort: split
+import weight
+
 KILOBYTE = 1000
 every_figure = pytest.mark.parametrize("name", figures.NAMES)
 
@@ -94,8 +97,9 @@ def test_every_line_of_code_is_shipped_or_run_by_the_notebook(name: str) -> None
 
 
 @every_figure
-def test_a_figure_weighs_at_most_five_kilobytes_and_the_playground_thirteen(name: str) -> None:
-    assert _weight(figures.WIDGETS / f"{name}.js") <= (13 if name == "playground" else 5) * KILOBYTE
+def test_a_figure_weighs_at_most_five_kilobytes_and_the_playground_seventeen(name: str) -> None:
+    # The playground undoes, compares with what was and stacks two causes; its own tests weigh all that it loads.
+    assert _weight(figures.WIDGETS / f"{name}.js") <= (17 if name == "playground" else 5) * KILOBYTE
 
 
 @every_figure
@@ -108,8 +112,10 @@ def test_the_kit_and_what_arithmetic_a_figure_shares_weigh_at_most_twelve_kiloby
 
 
 def test_a_page_without_figures_loads_a_kilobyte() -> None:
-    assert _weight(ROOT / "explainer" / "assets" / "mount.js") <= KILOBYTE
-    assert _weight(ROOT / "explainer" / "assets" / "host.js") <= 1.5 * KILOBYTE
+    """As the build writes them, without their comments."""
+    for name, most in (("mount.js", KILOBYTE), ("host.js", 1.5 * KILOBYTE)):
+        shipped = weight.unannotated((ROOT / "explainer" / "assets" / name).read_text(encoding="utf-8"))
+        assert len(gzip.compress(shipped.encode(), 9)) <= most
 
 
 @every_figure

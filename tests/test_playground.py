@@ -19,6 +19,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests import figures
 from tests.browser import served
 from tests.built import built
 from tests.figures.playground import oracle
@@ -177,6 +178,7 @@ def test_the_model_that_reads_ahead_beats_the_oracle_on_a_record_that_it_should_
 
 
 def figure_text(live: Live) -> str:
+    settle(live)
     return str(live.ask("(root) => root.querySelector('section').textContent"))
 
 
@@ -255,9 +257,12 @@ def own_model(kind: str) -> SurvivalRNN | CompetingRisksRNN:
 
 
 def listen_for_requests(live: Live) -> list[str]:
-    """What the page asks for from now on; a browser may ask for its icon when the address changes."""
+    """What the page asks for once it has its models; a browser may ask for its icon when the address changes."""
+    block = '[data-live="widgets/playground"]'
+    live.page.locator(block).dispatch_event("pointerenter")
+    live.page.wait_for_selector(f"{block}:not([data-later])")
     asked: list[str] = []
-    live.page.on("request", lambda one: None if one.url.endswith("favicon.png") else asked.append(one.url))
+    live.page.on("request", lambda one: None if one.url.endswith("favicon.svg") else asked.append(one.url))
     return asked
 
 
@@ -526,3 +531,156 @@ def test_a_story_stays_while_its_patient_is_changed_and_is_told_of_one_model_alo
     chosen(live, "furosemide").check()
     assert story not in figure_text(live)
     assert SAMPLES["furosemide"]["story"] in figure_text(live)
+
+
+# --------------------------------------------------------------------------------------- what the last change has done
+
+HISTORY = """
+const { readFile } = await import("node:fs/promises");
+const { follow, changeOf, atSameVisit, traceOf, figure } = await import(MODULE);
+const given = JSON.parse(await readFile(GIVEN, "utf8"));
+const begin = { ...given.samples[0].state, epoch: 7, model: "causal" };
+const memory = {};
+const see = (state) => follow(memory, state, figure.out(state, given), given);
+const hazard = (state) => figure.out(state, given).hazard;
+const at = (state, k, bit) => ({ ...state, codes: state.codes.with(k, state.codes[k] ^ bit) });
+const moved = (state, day) => ({ ...state, day: state.day.with(5, day), visit: 5 });
+const found = [];
+const told = () => found.push([memory.change?.words ?? null, memory.past.length, memory.before?.hazard ?? null]);
+const [flipped, dragged] = [at(begin, 2, 1024), moved(at(begin, 2, 1024), 340)];
+for (const state of [begin, { ...begin, visit: 3 }, flipped, dragged, moved(flipped, 350)]) { see(state); told(); }
+memory.undoing = true; memory.past = memory.past.slice(0, -1); see(flipped); told();
+see({ ...flipped, age: 60, female: true }); told();
+console.log(JSON.stringify({
+  found,
+  hazards: [begin, flipped, moved(flipped, 350)].map(hazard),
+  added: changeOf(begin, { ...begin, day: [0, 60, 95, 130, 190, 250, 330],
+    codes: begin.codes.toSpliced(2, 0, 0), visit: 2 }, given),
+  removed: changeOf(begin, { ...begin, day: begin.day.toSpliced(2, 1), codes: begin.codes.toSpliced(2, 1) }, given),
+  afterAdding: atSameVisit({ added: 2 }, [1, 2, 3], [1, 2, 0, 3]),
+  afterRemoving: atSameVisit({ removed: 1 }, [1, 2, 3], [1, 3]),
+  traces: [traceOf([0.1, 0.2, 0.3], [0.1, 0.21, 0.9]), traceOf([0.1, 0.2], [0.1, 0.2]),
+    traceOf([0.1, undefined, 0.2], [0.1, 0.5, 0.1]), traceOf([0.001, 0.5], [0.01, 0.6])],
+}));
+"""
+
+# What somebody might write instead, each of which the test below must notice.
+HISTORY_MUTANTS = {
+    "undo is undone": ("else if (!goesOn) memory.past", "if (!goesOn) memory.past"),
+    "each step of a drag remembered": ("const goesOn = !undoing && ", "const goesOn = false && "),
+    "what is undone goes on": ("const goesOn = !undoing && ", "const goesOn = "),
+    "before is now": (
+        "memory.before = change.other ? null : old",
+        "memory.before = change.other ? null : memory.shown",
+    ),
+    "another patient compared": ("memory.before = change.other ? null : old", "memory.before = old"),
+    "the new visit compared": ("k === added ? undefined : ", ""),
+    "visits after a new one not moved on": ("k > added ? k - 1", "k > added ? k"),
+    "visits after a gone one not moved back": ("k >= removed ? k + 1", "k > removed ? k + 1"),
+    "the last that moved": ("now.findIndex((p, k) => before[k]", "now.findLastIndex((p, k) => before[k]"),
+    "the largest difference": ("Math.abs(Math.log(p / (before[k] ?? p)))", "Math.abs(p - (before[k] ?? p))"),
+}
+
+
+def history(folder: Path, mutant: tuple[str, str] = ("", "")) -> dict[str, Any]:
+    """What the playground remembers of some changes, with a mistake planted or none."""
+    import node
+
+    for module in figures.WIDGETS.glob("*.js"):
+        text = module.read_text(encoding="utf-8")
+        if module.stem == "playground" and mutant[0]:
+            assert text.count(mutant[0]) == 1, mutant
+            text = text.replace(*mutant)
+        (folder / module.name).write_text(text, encoding="utf-8")
+    (folder / "package.json").write_text('{"type": "module"}', encoding="utf-8")
+    (folder / "given.json").write_text(json.dumps(Playground().given), encoding="utf-8")
+    script = HISTORY.replace("MODULE", json.dumps((folder / "playground.js").as_uri()))
+    script = script.replace("GIVEN", json.dumps(str(folder / "given.json")))
+    command = [node.node(), "--input-type=module", "-e", script]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, encoding="utf-8")
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
+def history_problems(found: dict[str, Any]) -> list[str]:
+    first, second, third = found["hazards"]
+    injury = "acute kidney injury off at visit 2"
+    expected = {
+        "found": [
+            [None, 0, None],
+            [None, 0, None],  # another visit is chosen: no number has changed
+            [injury, 1, first],
+            ["visit 5 moved", 2, second],
+            ["visit 5 moved", 2, second],  # it goes on
+            ["undone: visit 5 moved", 1, third],
+            ["another patient", 2, None],
+        ],
+        "added": {"words": "visit 2 added", "added": 2},
+        "removed": {"words": "visit 2 deleted", "removed": 2},
+        "afterAdding": [1, 2, None, 3],
+        "afterRemoving": [1, 3],
+        "traces": [{"stay": 1, "most": 2}, {"stay": 2, "most": None}, {"stay": 1, "most": 2}, {"stay": 0, "most": 0}],
+    }
+    return [f"{key}: {found[key]}" for key, value in expected.items() if found[key] != value]
+
+
+def test_the_last_change_is_remembered_compared_and_undone(tmp_path: Path) -> None:
+    assert history_problems(history(tmp_path)) == []
+
+
+@pytest.mark.parametrize("mistake", HISTORY_MUTANTS)
+def test_a_mistake_in_what_is_remembered_is_noticed(tmp_path: Path, mistake: str) -> None:
+    assert history_problems(history(tmp_path, HISTORY_MUTANTS[mistake]))
+
+
+def settle(live: Live) -> None:
+    """Wait for what a change leaves to the next frame."""
+    live.host.locator("section:not([aria-busy])").wait_for()
+
+
+LEARNED = "(root) => root.querySelector('.picture path.learned[data-term]').getAttribute('d')"
+BEFORE = "(root) => [...root.querySelectorAll('.picture path.before')].at(-1).getAttribute('d')"
+
+
+@pytest.mark.browser
+def test_the_hazards_before_the_last_change_stay_dotted_until_it_is_undone(live: Live) -> None:
+    assert live.ask(BEFORE) == ""
+    begun, learned, hazard = live.state, live.ask(LEARNED), live.out["hazard"]
+    live.host.get_by_role("checkbox", name="acute kidney injury", exact=True).click()
+    assert live.ask(BEFORE) == learned != live.ask(LEARNED)
+    settle(live)
+    now = live.out["hazard"]
+    most = max(range(6), key=lambda k: abs(torch.tensor(now[k] / hazard[k]).log().item()))
+    was, is_now = (percent(torch.tensor(one[most])) for one in (hazard, now))
+    said = live.host.locator(".effect").text_content()
+    assert now[:2] == hazard[:2]
+    assert "acute kidney injury off at visit 2" in said
+    assert f"after visits 0 to 1: unchanged; after visit {most}: {was} → {is_now}" in said
+    button(live, "Undo").click()
+    assert (live.state, live.out["hazard"]) == (begun, hazard)
+    settle(live)
+    assert button(live, "Undo").get_attribute("aria-disabled") == "true"
+
+
+@pytest.mark.browser
+def test_a_button_that_cannot_be_used_says_why(live: Live, address: str) -> None:
+    url = f"{address}?playground=day:0,1;codes:1,1;visit:0"
+    full = open_figure(live.page.context, url, "playground", live.errors)
+    assert button(full, "Add a visit").get_attribute("aria-disabled") == "true"
+    assert "the next one is a day later" in figure_text(full)
+
+
+@pytest.mark.browser
+def test_two_causes_are_stacked_on_survival(live: Live) -> None:
+    chosen(live, "two causes").check()
+    out = live.out
+    for had, left in zip(out["incidence"], out["survival"], strict=True):
+        assert sum(had) + left == pytest.approx(1, abs=1e-12)
+    assert live.host.locator(".picture path.area").count() == 2
+    assert live.host.get_by_text(f"cause 2 {percent(torch.tensor(out['incidence'][-1][1]))}").first.is_visible()
+
+
+@pytest.mark.browser
+def test_each_row_of_codes_is_named_and_none_is_empty(live: Live) -> None:
+    used = sorted({j for bits in live.state["codes"] for j in range(1, len(SCHEMA.codes)) if bits >> (j - 1) & 1})
+    assert live.host.locator(".picture text.code").all_text_contents() == [code_of(j) for j in used]

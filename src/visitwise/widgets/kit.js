@@ -1,6 +1,5 @@
-// What every figure is made of: a tree of elements that is compared with what is on screen, handles that mouse, finger
-// and keyboard move, native controls, and the frame around a figure. The figure itself says what its numbers are and
-// how they look; the same functions draw it in the browser and, as text, for readers without a script.
+// What every figure is made of: a tree of elements that is compared with what is on screen, handles, native controls and
+// a frame. The same functions draw a figure in the browser and, as text, for readers without a script.
 
 /**
  * @typedef {{ tag: string, attributes: Record<string, any>, children: Tree[] }} Branch
@@ -11,17 +10,18 @@
  * @typedef {{ question: string, options: { label: string, why: string }[], truth: number }} Question
  * @typedef {{ term?: string, formula: any, code?: string }} Line
  * @typedef {{ head: string[], rows: any[][], caption: string }} Table
- * @typedef {{ width: number, narrow: boolean, live: boolean, set: (change: State) => void, handle: typeof noHandle }} Ui
+ * @typedef {{ width: number, narrow: boolean, live: boolean, set: (change: State) => void, handle: typeof noHandle,
+ *   later?: (name: string, make: () => any) => any }} Ui
  * @typedef {{
  *   name: string, state: Record<string, Limit>, mend?: (state: State) => State,
  *   out: (state: State, given: any) => Numbers, claim: string,
  *   question?: (given: any) => Question,
  *   picture: (state: State, out: Numbers, ui: Ui, given: any) => Branch,
- *   controls?: (state: State, out: Numbers, ui: Ui, given: any) => any,
+ *   above?: Figure["controls"], controls?: (state: State, out: Numbers, ui: Ui, given: any) => any,
  *   lines?: (state: State, out: Numbers, given: any) => Line[],
  *   sentence: (state: State, out: Numbers, given: any) => string,
  *   table: (state: State, out: Numbers, given: any) => Table,
- *   style?: string,
+ *   style?: string, waits?: boolean,
  * }} Figure
  */
 
@@ -40,10 +40,10 @@ export const canvas = (width, height, ...marks) =>
 export const rect = (x, y, width, height, kind, term) =>
   h("rect", { class: kind, x, y, width, height, "data-term": term });
 
-/** Words in a picture. @param {any} x @param {any} y @param {any} words @param {any} [kind] its classes */
+/** @param {any} x @param {any} y @param {any} words @param {any} [kind] its classes */
 export const text = (x, y, words, kind) => h("text", { class: kind, x, y }, words);
 
-/** A path, in many places. @param {number[][]} places @param {string} path @param {any} [kind] @param {any} [term] */
+/** @param {number[][]} places @param {string} path @param {any} [kind] @param {any} [term] */
 export const stamp = (places, path, kind, term) =>
   h("path", { class: kind, d: places.map((place) => `M${place}${path}`).join(""), "data-term": term });
 
@@ -87,8 +87,8 @@ const drawn = new WeakMap();
 const handleName = (tree) => tree?.attributes?.["data-handle"] ?? tree?.attributes?.["data-name"];
 
 /**
- * Make the children of an element what the trees say, touching only what differs. A handle keeps its element while
- * marks before it come and go: it may have the focus, or a finger on it.
+ * Make the children of an element what the trees say. A handle keeps its element while marks before it come and go: it
+ * may have the focus, or a finger on it.
  * @param {any} parent @param {Tree[]} trees
  */
 export function patch(parent, trees) {
@@ -155,14 +155,13 @@ function dress(node, before, after) {
 /** @param {number} value @param {number} low @param {number} high */
 export const clamp = (value, low, high) => Math.min(Math.max(value, low), high);
 
-/** The nearest multiple of a step, as the decimal number that a reader would type. @param {number} value @param {number} step */
+/** The nearest multiple of a step, as a reader would type it. @param {number} value @param {number} step */
 export const rounded = (value, step) => Number((Math.round(value / step) * step).toFixed(10));
 
 /**
- * What can be dragged in a picture: a slider with a place. Arrow keys change it by `step`, page keys by `page`, Home and
- * End go to its ends; in a `group` (a row of bars) the keys across its way, left and right or up and down, go to the
- * neighbour instead. `chosen` hears that it was taken hold of. A group that knows which of it is chosen says where Tab
- * stops, and makes room for a neighbour that is not drawn when `along` is about to go there. What cannot move is a button.
+ * What can be dragged in a picture: a slider with a place. In a `group` (a row of bars) the keys across its way go to the
+ * neighbour. `chosen` hears that it was taken hold of. A group that knows which of it is chosen says where Tab stops,
+ * and makes room for a neighbour that is not drawn when `along` is about to go there. What cannot move is a button.
  * @typedef {{ label: string, text: string, value: number, from: number, to: number, step: number, page?: number,
  *   x: number, y: number, width?: number, height?: number, sideways?: boolean, term?: string,
  *   group?: string, place?: number, count?: number, stop?: boolean, along?: (place: number) => void, chosen?: () => void,
@@ -334,7 +333,7 @@ export const toggle = ({ label, checked, term, set }) =>
 export const button = (label, act, off) =>
   h("button", { type: "button", "aria-disabled": off ? "true" : undefined, onclick: () => off || act() }, label);
 
-/** A table that scrolls inside its own box. @param {Table} table */
+/** @param {Table} table */
 export const tabular = ({ caption, head, rows }) =>
   h(
     "div",
@@ -460,24 +459,42 @@ function render(figure, model, el) {
   /** @type {Record<string, number>} */
   const current = {};
   const handle = handles(root, current);
-  /** What each panel looked like last: drawn anew it would cost a reader a frame. @type {any} */
+  /** What a figure that waits draws a frame after its picture. @type {Record<string, any>} */
+  const held = {};
+  let settled = true;
+  let next = 0;
+  const later = (/** @type {string} */ name, /** @type {() => any} */ make) =>
+    settled || !(name in held) ? (held[name] = make()) : held[name];
+  const settle = () => {
+    next = 0;
+    settled = true;
+    draw();
+    settled = false;
+  };
+  /** What each panel looked like last. @type {any} */
   const panels = {};
 
   const draw = () => {
-    const ui = { width: width || 640, narrow: (width || 640) < 480, live: true, set: change, handle };
+    const ui = { width: width || 640, narrow: (width || 640) < 480, live: true, set: change, handle, later };
     const { claim, sentence, table } = frame(figure, state, given, out);
     const opened = root.querySelector("details")?.open;
     const picture = figure.picture(state, out, ui, given);
     const controls = figure.controls?.(state, out, ui, given);
-    const lines = figure.lines?.(state, out, given) ?? [];
+    const lines = later("lines", () => (figure.lines?.(state, out, given) ?? []).map(line));
     const shown = root.querySelector("svg");
     if (panels[state.panel] !== shown) shown?.replaceWith(panels[state.panel] ?? "");
     patch(root, [
       h(
         "section",
-        { "aria-label": figure.claim },
+        { "aria-label": figure.claim, "aria-busy": !settled && "true" },
         claim,
         h("div", { class: "predict" }, asked()),
+        figure.above &&
+          h(
+            "div",
+            { class: "controls above" },
+            later("above", () => figure.above?.(state, out, ui, given)),
+          ),
         h(
           "div",
           { class: "picture" },
@@ -489,13 +506,18 @@ function render(figure, model, el) {
           controls,
           button("Start again", () => change(start(figure))),
         ),
-        h("div", { class: "lines" }, lines.map(line)),
-        h("p", { class: "sentence", "aria-hidden": "true" }, sentence),
+        h("div", { class: "lines" }, lines),
+        h(
+          "p",
+          { class: "sentence", "aria-hidden": "true" },
+          later("sentence", () => sentence),
+        ),
         h("p", { class: "spoken", role: "status" }, root.querySelector(".spoken")?.textContent ?? sentence),
         h("details", { ontoggle: draw }, h("summary", null, "Show as table"), opened && table()),
       ),
     ]);
     panels[state.panel] = root.querySelector("svg");
+    if (!settled) next ||= requestAnimationFrame(() => signal.aborted || settle());
     light();
     clearTimeout(said); // a screen reader hears the sentence once the change has come to rest
     said = setTimeout(() => patch(root.querySelector(".spoken"), [sentence]), 400);
@@ -535,7 +557,7 @@ function render(figure, model, el) {
   const asked = () => {
     const made = model.get("guess");
     if (figure.question && (!answered.tree || answered.guess !== made)) {
-      answered = { guess: made, tree: predict(figure.question(given), made, guess) };
+      answered = { guess: made, tree: predict(given.question ?? figure.question(given), made, guess) };
     }
     return answered.tree;
   };
@@ -566,7 +588,7 @@ function render(figure, model, el) {
       tell({ ...state, shown: out });
     });
   };
-  // JupyterLab takes keys that come as far as the page: an arrow for the next cell, "d" twice to delete this one.
+  // JupyterLab takes keys that come as far as the page.
   const kept = (/** @type {any} */ event) => event.ctrlKey || event.metaKey || event.altKey || event.stopPropagation();
   const sized = new ResizeObserver(() => {
     const wide = Math.min(Math.floor(el.clientWidth), 720);
@@ -586,6 +608,7 @@ function render(figure, model, el) {
   width = Math.min(Math.floor(el.clientWidth), 720);
   reckon();
   draw();
+  settled = !figure.waits;
   tell({ ...state, shown: out });
   sized.observe(el);
   return () => {
@@ -638,7 +661,7 @@ const predict = ({ question, options, truth }, guess, set) => {
   );
 };
 
-/** How marks look, on the screen and in the picture that stands still: one class for each meaning. */
+/** How marks look: one class for each meaning. */
 export const MARKS = `
 svg { display: block; max-width: 100%; height: auto; overflow: visible; font: 13px var(--vw-figure-font, system-ui, sans-serif);
   fill: var(--vw-ink, #1b1f24); }

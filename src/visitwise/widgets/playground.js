@@ -18,8 +18,8 @@ import {
 } from "./kit.js";
 import { causeHazard, sum, survival } from "./functional.js";
 import { dot, lstmStep } from "./lstm.js";
-import { fromBase64, gruStep, modelFrom, run, visitVector } from "./survival_rnn.js";
-import { recall, trueHazard, trueLogits } from "./teaching.js";
+import { gruStep, modelFrom, run, visitVector } from "./survival_rnn.js";
+import { logitsOf, recall } from "./teaching.js";
 
 /** @typedef {import("./survival_rnn.js").Model} Model */
 /** @typedef {import("./survival_rnn.js").Patient} Patient */
@@ -82,11 +82,15 @@ function modelOf(state, given) {
 
 /** The file whose numbers were taken apart, first bytes first, to compress better. @param {string} text */
 function together(text) {
-  const apart = new Uint8Array(fromBase64(text));
-  const begin = 8 + new DataView(apart.buffer).getUint32(0, true);
+  const apart = atob(text);
+  const whole = new Uint8Array(apart.length);
+  for (let k = 0; k < 8; k++) whole[k] = apart.charCodeAt(k);
+  const begin = 8 + new DataView(whole.buffer).getUint32(0, true);
   const many = (apart.length - begin) / 4;
-  return apart.map((byte, k) => (k < begin ? byte : apart[begin + ((k - begin) % 4) * many + ((k - begin) >> 2)]))
-    .buffer;
+  for (let k = 8; k < begin; k++) whole[k] = apart.charCodeAt(k);
+  for (let k = begin, place = 0; place < 4; place++)
+    for (let j = 0; j < many; j++, k++) whole[begin + 4 * j + place] = apart.charCodeAt(k);
+  return whole.buffer;
 }
 
 /** What a model says of a patient; visits before the first that was changed are not read again. @param {Model} model @param {Patient} patient @param {any} memory */
@@ -123,7 +127,7 @@ function hazardAfter(model, vector, memories) {
  * @param {Model} model @param {number[][]} vectors @param {Result} result
  */
 function memoriesOf(model, vectors, result) {
-  if (model.layers.length === 1) return vectors.map((_, k) => [result.states[k - 1]]);
+  if (model.layers.length === 1) return result.states.map((_, k) => [result.states[k - 1]]);
   const [ahead, back] = model.layers;
   /** @type {Memory | undefined} */
   let now;
@@ -162,10 +166,9 @@ export function cumulativeIncidence(causes) {
 
 /**
  * What the true log-odds of cause 1 are the sum of: the base, and then what each effect adds.
- * @param {Patient} patient @param {number} visit @param {any} world @param {any} given
+ * @param {Record<string, number>} reads @param {any} world @param {any} given
  */
-function termsOf(patient, visit, world, given) {
-  const reads = recall(patient, world)[visit];
+function termsOf(reads, world, given) {
   const { effects, scale, intercepts } = world;
   return [intercepts[0], ...given.why.map((/** @type {any} */ [name]) => scale * effects[name] * reads[name])];
 }
@@ -177,11 +180,12 @@ export function out(state, given) {
   const model = modelOf(state, given);
   const patient = patientOf(state, given);
   const result = read(model, patient, keptFor(given));
-  const vectors = patient.day.map((_, k) => visitVector(model, patient, k));
+  const vectors = model.layers.length === 1 ? [] : patient.day.map((_, k) => visitVector(model, patient, k));
   const memories = memoriesOf(model, vectors, result);
   const hazard = allTogether(result.hazard);
   const world = given.worlds[model.head.bias.length === 1 ? "causal" : "competing"];
-  const trueSaid = trueLogits(patient, world);
+  const reads = recall(patient, world);
+  const trueSaid = reads.map((one) => logitsOf(one, world));
   const truth = trueSaid.map(causeHazard);
   const true_hazard = allTogether(truth);
   const known_then =
@@ -196,10 +200,11 @@ export function out(state, given) {
     survival: survival(hazard),
     true_survival: survival(true_hazard),
     incidence: cumulativeIncidence(result.hazard),
+    true_incidence: cumulativeIncidence(truth),
     nll: recordNll(result.logits, observed),
     oracle_nll: recordNll(trueSaid, observed),
     push: result.hazard.map(([risk], k) => risk - Number(observed && k === hazard.length - 1)),
-    terms: termsOf(patient, visit, world, given),
+    terms: termsOf(reads[visit], world, given),
     without: patient.codes[visit].map((code) => {
       const other = soFar(
         patient,
@@ -209,7 +214,7 @@ export function out(state, given) {
       return [
         code,
         hazardAfter(model, visitVector(model, other, visit), memories[visit]),
-        sum(trueHazard(other, world)[visit]),
+        sum(causeHazard(logitsOf(recall(other, world)[visit], world))),
       ];
     }),
     known_then,
@@ -233,19 +238,11 @@ export const percent = (share) => {
 /** The part of a code's name that is made to be read. @param {string} code */
 const readable = (code) => code.replace(/^.*?\/\/(\S*\d\S* )?/, "");
 
-const GROUPS = /** @type {[string, number, number][]} */ ([
-  ["Conditions", 1, 10],
-  ["Acute", 11, 16],
-  ["Drugs", 17, 23],
-  ["Other", 24, 29],
-]);
 const SPANS = Array.from({ length: 28 }, (_, k) => Math.round(30 * 1.25 ** k));
 const TICKS = [7, 14, 30, 60, 90, 120, 180, 365, 730, 1095, 1825, 3650];
 const DECADES = [1e-4, 1e-3, 1e-2, 0.1, 1];
-const LEFT = 66;
 const ROUNDING = 1e-9;
 
-const groupOf = (/** @type {number} */ code) => GROUPS.findIndex(([, , until]) => code <= until);
 const tenth = (/** @type {number} */ number) => Math.round(10 * number) / 10;
 const leastAbove = (/** @type {number[]} */ steps, /** @type {number} */ size) =>
   steps.find((one) => one >= size) ?? steps[steps.length - 1];
@@ -260,57 +257,185 @@ function spanOf({ day }, memory) {
 
 /** The visits that have room for a handle; the chosen one has it first. @param {number[]} places @param {number} chosen */
 export function withRoom(places, chosen) {
-  /** @type {number[]} */
-  const shown = [];
-  places.forEach((x, k) => {
-    const before = shown.length ? places[shown[shown.length - 1]] : -Infinity;
-    if (k === chosen || (x - before >= 24 && Math.abs(x - places[chosen]) >= 24)) shown.push(k);
+  let before = -Infinity;
+  return [...places.keys()].filter((k) => {
+    const fits = places[k] - before >= 24; // the others do not depend on which is chosen: they stay on screen
+    if (fits) before = places[k];
+    return k === chosen || (fits && Math.abs(places[k] - places[chosen]) >= 24);
   });
-  return shown;
+}
+
+// ------------------------------------------------------------------------------------------- what the last change did
+
+/**
+ * @typedef {{ words: string, goesOn?: boolean, added?: number, removed?: number, other?: boolean }} Change
+ *   `goesOn`: the next of the same words is the same change going on, as in a drag; `other`: nothing stays comparable
+ */
+
+const PARTS = /** @type {const} */ (["day", "codes", "age", "female", "observed", "epoch", "model"]);
+
+/** @type {Record<string, string>} */
+const WORDS = {
+  model: "another model",
+  epoch: "the epochs trained",
+  age: "the age",
+  female: "the sex",
+  observed: "how the record ends",
+};
+
+/** What differs from one state to the next, if any number can. @param {Play} old @param {Play} now @param {any} given @returns {Change | null} */
+export function changeOf(old, now, given) {
+  const unlike = PARTS.filter((part) => `${old[part]}` !== `${now[part]}`);
+  const [part] = unlike.slice(-1);
+  if (!part) return null;
+  if (part === "model" || (unlike.length === 1 && part in WORDS))
+    return { words: WORDS[part], goesOn: part === "epoch" || part === "age" };
+  const other = { words: "another patient", other: true };
+  if (part in WORDS) return other;
+  const without = (/** @type {Play} */ { codes, visit }) => `${codes.toSpliced(visit, 1)}`;
+  const more = now.day.length - old.day.length;
+  if (more === 1 && without(now) === `${old.codes}`) return { words: `visit ${now.visit} added`, added: now.visit };
+  if (more === -1 && without(old) === `${now.codes}`)
+    return { words: `visit ${old.visit} deleted`, removed: old.visit };
+  const [k, ...rest] = [...now.day.keys()].filter((j) => now.day[j] !== old.day[j] || now.codes[j] !== old.codes[j]);
+  if (more || rest.length) return other;
+  const [code, another] = codesOf(now.codes[k] ^ old.codes[k]);
+  if (!code) return { words: `visit ${k} moved`, goesOn: true };
+  const on = codesOf(now.codes[k]).includes(code) ? "on" : "off";
+  return { words: another ? `the codes of visit ${k}` : `${readable(given.codes[code])} ${on} at visit ${k}` };
+}
+
+/** The hazard that each visit had before the change; none for one that is new. @param {Change} change @param {number[]} before @param {number[]} now */
+export const atSameVisit = ({ added = Infinity, removed = Infinity }, before, now) =>
+  now.map((_, k) => (k === added ? undefined : before[k > added ? k - 1 : k >= removed ? k + 1 : k]));
+
+/** How many visits from the first kept their hazards, and after which visit one moved most. @param {(number | undefined)[]} before @param {number[]} now */
+export function traceOf(before, now) {
+  const factors = now.map((p, k) => Math.abs(Math.log(p / (before[k] ?? p))));
+  const stay = now.findIndex((p, k) => before[k] === undefined || Math.abs(p - before[k]) > ROUNDING);
+  const most = Math.max(...factors);
+  return { stay: stay < 0 ? now.length : stay, most: most > ROUNDING ? factors.indexOf(most) : null };
+}
+
+/**
+ * What to draw beside the state on show, and what Undo goes back to. A change that goes on is one change.
+ * @param {any} memory @param {Play} state @param {Shown} numbers @param {any} given
+ */
+export function follow(memory, state, numbers, given) {
+  const old = memory.shown;
+  memory.past ??= [];
+  memory.shown = { state, hazard: numbers.hazard };
+  const change = old && changeOf(old.state, state, given);
+  const { undoing } = memory;
+  memory.undoing = false;
+  if (!change) return;
+  const goesOn = !undoing && change.goesOn && memory.change?.words === change.words;
+  if (undoing) change.words = `undone: ${change.words}`;
+  else if (!goesOn) memory.past = [...memory.past.slice(-99), old.state];
+  if (!goesOn) memory.before = change.other ? null : old;
+  memory.change = change;
+}
+
+/** The hazards before the last change, visit by visit of now, and what it did to them. @param {any} memory @param {Shown} numbers */
+function beforeOf({ before, change }, { hazard }) {
+  if (!before) return null;
+  const was = atSameVisit(change, before.hazard, hazard);
+  const { stay, most } = traceOf(was, hazard);
+  return most === null ? null : { ...before.state, hazard: before.hazard, was, stay, most };
+}
+
+/** What the last change did, in words. @param {any} memory @param {Shown} numbers */
+function effect({ change }, { hazard }, /** @type {ReturnType<typeof beforeOf>} */ before) {
+  if (!change) return "Nothing changed yet. What you change is compared with what was: dotted in the picture.";
+  if (change.other) return "Another patient.";
+  const words = `Your last change: ${change.words}. `;
+  if (!before) return `${words}No learned hazard has moved.`;
+  const { was, stay, most } = before;
+  const head = stay
+    ? `Learned hazards after visit${stay > 1 ? `s 0 to ${stay - 1}` : " 0"}: unchanged; after visit `
+    : "Learned hazard after visit ";
+  return `${words}${head}${most}: ${percent(was[most])} → ${percent(hazard[most])}${hazard.length - stay > 1 ? ", the most" : ""}.`;
+}
+
+/**
+ * The same tree while nothing that it shows changes: it is then not made again, nor compared with the screen.
+ * @param {any} memory @param {string} name @param {any[]} parts what it shows @param {() => any} make
+ */
+function same(memory, name, parts, make) {
+  const trees = (memory.trees ??= {});
+  const old = trees[name]?.parts;
+  const stays = old?.length === parts.length && parts.every((part, k) => part === old[k]);
+  return (stays ? trees[name] : (trees[name] = { parts, tree: make() })).tree;
 }
 
 /** @param {Play} state @param {Shown} numbers @param {Ui} ui @param {any} given */
 function picture(state, numbers, ui, given) {
   const { day, codes, visit, observed } = state;
   const { width, narrow } = ui;
-  const { hazard, true_hazard, known_then, survival, true_survival, incidence, push } = numbers;
+  const { hazard, true_hazard, known_then, incidence, true_incidence, push } = numbers;
+  const memory = keptFor(given);
+  const { drawn } = memory; // the same picture, while the rest of the figure catches up
+  if (drawn?.numbers === numbers && drawn.width === width && drawn.handle === ui.handle) return drawn.tree;
+  if (ui.live) follow(memory, state, numbers, given);
+  const before = ui.live ? beforeOf(memory, numbers) : null;
   const last = day.length - 1;
-  const span = spanOf(state, keptFor(given));
+  const span = spanOf(state, memory);
+  const left = narrow ? 58 : 186;
   const tail = narrow ? 40 : 60;
-  const scale = (width - 12 - tail - LEFT) / span;
-  const x = (/** @type {number} */ days) => tenth(LEFT + 8 + days * scale);
+  const scale = (width - 12 - tail - left) / span;
+  const x = (/** @type {number} */ days) => tenth(left + 8 + days * scale);
+  const edgesOf = (/** @type {number[]} */ days) => [...days.map(x), x(days[days.length - 1]) + tail - 14];
   const places = day.map(x);
-  const end = places[last] + tail - 14;
-  const edges = [...places, end];
+  const edges = edgesOf(day);
+  const end = edges[last + 1];
   const here = places[visit];
   const byCause = numbers.cause_hazard[0].length > 1;
-  const ahead = numbers.most_moved > ROUNDING;
 
-  const top = narrow ? 64 : 44;
+  const lines = [
+    ["learned", "learned", hazard],
+    ["true", "true", true_hazard],
+    byCause && ["one", "cause 1", numbers.cause_hazard.map(([one]) => one)],
+    numbers.most_moved > ROUNDING && ["then", "known then", known_then],
+    before && ["before", "before", before.was],
+  ].filter((line) => line !== false && line !== null);
+  const top = narrow ? (lines.length > 4 ? 86 : 68) : 10;
   const floor = top + 108;
-  const stairs = floor + 38;
-  const foot = stairs + 52;
-  const pushes = foot + 42;
-  const line = pushes + 54;
-  const raster = line + 24;
-  const rowOf = (/** @type {number} */ code) => raster + 5 * (code - 1) + 8 * groupOf(code);
-  const bottom = rowOf(given.codes.length - 1) + 8;
+  const stairs = floor + (narrow ? 56 : 38);
+  const foot = stairs + 64;
+  const pushes = foot + (narrow ? 58 : 46);
+  const line = pushes + 40;
+  const raster = line + 26;
+  const used = [...new Set(codes.flatMap(codesOf))].sort((a, b) => a - b);
+  const high = narrow ? 30 : 20;
+  const many = 4 * Math.ceil(Math.max(used.length, 1) / 4); // with room for some more, so that the page seldom moves
+  const rowAt = (/** @type {number} */ row) => raster + high * row + (narrow ? 20 : 8);
+  const rowOf = (/** @type {number} */ code) => rowAt(used.indexOf(code));
+  const bottom = raster + high * many;
   const up = (/** @type {number} */ p) => tenth(floor - 27 * Math.log10(1e4 * Math.max(p, 1e-4)));
-  const down = (/** @type {number} */ s) => tenth(stairs + 52 * (1 - s));
+  const down = (/** @type {number} */ s) => tenth(stairs + 64 * (1 - s));
 
-  const steps = (/** @type {number[]} */ values, /** @type {(value: number) => number} */ y) =>
-    `M${edges[0]} ${values.map((value, k) => `${k ? "V" : ""}${y(value)}H${edges[k + 1]}`).join("")}`;
-  const curve = (/** @type {string} */ kind, /** @type {string} */ d, /** @type {any} */ term) =>
+  const steps = (/** @type {any[]} */ values, /** @type {(value: number) => number} */ y, edge = edges) =>
+    `M${edge[0]} ${values.map((value, k) => `${k ? "V" : ""}${y(value)}H${edge[k + 1]}`).join("")}`;
+  const curve = (/** @type {any} */ kind, /** @type {string} */ d, /** @type {any} */ term = undefined) =>
     h("path", { class: kind, "data-term": term, d });
+  /** Between two stairs. @param {string} kind @param {number[]} upper @param {number[]} lower */
+  const between = (kind, upper, lower) => {
+    const back = lower.map((s, k) => `V${down(s)}H${edges[k]}`).reverse();
+    return curve(`area ${kind}`, `${steps(upper, down)}${back.join("")}Z`);
+  };
   const rung = (/** @type {number} */ share, /** @type {number} */ y) => [
-    h("path", { class: "grid", d: `M${LEFT} ${y}H${width}` }),
-    text(LEFT - 6, y + 4, `${share === 1e-4 ? "≤" : ""}${100 * share}%`, "quiet end"),
+    h("path", { class: "grid", d: `M${left} ${y}H${width}` }),
+    text(left - 6, y + 4, `${share === 1e-4 ? "≤" : ""}${100 * share}%`, "quiet end"),
   ];
-  const size = last > 24 ? (narrow ? 2 : 4) : narrow && last > 12 ? 4 : 8;
+  /** In the margin, or where there is none, above. @param {number} k @param {number} y */
+  const beside = (k, y) => (narrow ? [(k % 2) * 164, y + 18 * (k >> 1)] : [0, y + 18 * k]);
+  /** @param {number[]} at @param {any} words @param {any} [kind] */
+  const say = ([at, y], words, kind) => text(at, y, words, kind);
+  const size = last > 24 ? (narrow ? 3 : 5) : narrow && last > 12 ? 5 : 8;
   const marks = (/** @type {number[]} */ visits, /** @type {string} */ kind) =>
     stamp(
-      visits.flatMap((k) => codesOf(codes[k]).map((code) => [places[k] - size / 2, rowOf(code)])),
-      `h${size}v4h-${size}z`,
+      visits.flatMap((k) => codesOf(codes[k]).map((code) => [places[k] - size / 2, rowOf(code) - 4])),
+      `h${size}v8h-${size}z`,
       kind,
     );
   const pick = (/** @type {any} */ event) => {
@@ -324,78 +449,144 @@ function picture(state, numbers, ui, given) {
     });
   };
   const days = leastAbove(TICKS, span / (narrow ? 4 : 8));
-  return canvas(
+  const one = (/** @type {number[][]} */ had) => had.map(([share]) => 1 - share);
+  const [had, really] = [incidence[last], true_incidence[last]];
+  const ended = byCause
+    ? had.map((share, c) => [["first", "second"][c], `cause ${c + 1} ${percent(share)}, true ${percent(really[c])}`])
+    : [
+        [null, `learned ${percent(numbers.survival[last])}`],
+        [null, `true ${percent(numbers.true_survival[last])}`],
+      ];
+  const rows = used.map((code) => [code, rowOf(code), Boolean(codes[visit] & (1 << (code - 1)))]);
+  const tree = canvas(
     width,
-    bottom + 46,
+    bottom + 50,
+    // First, because a handle that has the focus goes at no cost while nothing else has changed.
+    h("path", { class: "axis", d: `M${places[0]} ${line}H${places[last]}` }),
+    h("path", { class: "axis open", d: `M${places[last]} ${line}H${end - (observed ? 0 : 4)}` }),
+    observed ? eventMark(end, line) : censoredMark(end + 4, line),
+    h("g", null, visitHandles(state, numbers, ui, given, { places, line, scale, span, left })),
+    h("path", { class: "axis", d: `M${here} ${line + 11}V${bottom}` }),
+    rect(here, top - 4, Math.max(edges[visit + 1] - here, 1), line - top - 20, "band"),
     h(
       "g",
       { onclick: pick },
-      rect(here, top - 4, Math.max(edges[visit + 1] - here, 1), line - top, "band"),
-      rect(LEFT, top - 4, width - LEFT, line - top - 20, "hit"),
-      h("text", { class: "hazard name", x: 0, y: 12, "data-term": "hazard" }, "hazard h of the next interval"),
-      legend(narrow ? 0 : 232, narrow ? 31 : 12, ahead, byCause),
-      said(narrow ? 50 : 31, state, numbers, narrow),
-      DECADES.map((p) => rung(p, up(p))),
+      rect(left, top - 4, width - left, line - top - 20, "hit"),
+      same(memory, "scales", [width, top], () =>
+        h(
+          "g",
+          null,
+          DECADES.map((p) => rung(p, up(p))),
+          [0, 1].map((s) => rung(s, down(s))),
+          h("path", { class: "axis", d: `M${left} ${pushes}H${width}` }),
+          text(0, stairs - (narrow ? 31 : -4), "survival S", "survived name"),
+        ),
+      ),
+      h("text", { class: "hazard name", x: 0, y: narrow ? 12 : top + 4, "data-term": "hazard" }, "hazard h"),
+      text(narrow ? 64 : 0, narrow ? 12 : top + 22, `after visit ${visit}, day ${day[visit]}`, "quiet"),
+      h(
+        "g",
+        null,
+        lines.map(([kind, words, values], k) => {
+          const [at, y] = beside(k, narrow ? 32 : top + 42);
+          const moved = kind === "then" && Math.abs(values[visit] - hazard[visit]) > ROUNDING;
+          const said = values[visit] === undefined ? "–" : percent(values[visit]);
+          return [
+            stamp([[at, y - 4]], "h24", kind),
+            h(
+              "text",
+              { class: moved && "wrong", x: at + 30, y, "data-term": kind === "true" && "true" },
+              `${moved ? "✗ " : ""}${words} ${said}`,
+            ),
+          ];
+        }),
+      ),
+      curve("before", before ? steps(before.hazard, up, edgesOf(before.day)) : ""),
+      curve("true", steps(true_hazard, up), "true"),
+      curve("learned", steps(hazard, up), "hazard"),
       byCause &&
         curve(
           "one",
           steps(
-            numbers.cause_hazard.map((causes) => causes[0]),
+            numbers.cause_hazard.map(([risk]) => risk),
             up,
           ),
-          null,
         ),
-      curve("true", steps(true_hazard, up), "true"),
-      ahead && curve("then", steps(known_then, up), null),
-      curve("learned", steps(hazard, up), "hazard"),
-      text(
-        0,
-        stairs - 12,
-        byCause && !narrow ? "survival S; above it, who had cause 1" : "survival S",
-        "survived name",
-      ),
+      numbers.most_moved > ROUNDING && curve("then", steps(known_then, up)),
       text(
         width,
-        stairs - 12,
+        stairs - (narrow ? 31 : 10),
         `${narrow ? "NLL" : "this record costs"} ${numbers.nll.toFixed(4)}, oracle ${numbers.oracle_nll.toFixed(4)}`,
         "end",
       ),
-      [0, 1].map((s) => rung(s, down(s))),
-      byCause &&
-        curve(
-          "cause",
-          `${steps(
-            incidence.map((had) => 1 - had[0]),
-            down,
-          )}V${stairs}H${edges[0]}Z`,
-          null,
+      ended.map(([kind, words], k) => {
+        const [at, y] = beside(k, stairs + (narrow ? -11 : 24));
+        return [
+          kind && rect(at, y - 10, 10, 10, `area ${kind}`),
+          text(kind ? at + 16 : at, y, words, byCause && "small"),
+        ];
+      }),
+      byCause && [
+        between("second", one(incidence), numbers.survival),
+        between(
+          "first",
+          hazard.map(() => 1),
+          one(incidence),
         ),
-      curve("true s", steps(true_survival, down), null),
-      curve("learned s", steps(survival, down), null),
-      h("text", { class: "name", x: 0, y: foot + 26, "data-term": "push" }, `push ${pushOf(numbers)}`),
-      text(width, foot + 26, `after visit ${visit}: ${minus(push[visit].toFixed(4))}`, "quiet end"),
-      h("path", { class: "axis", d: `M${LEFT} ${pushes + 16}H${width}` }),
-      arrows(push, edges, pushes + 16),
+        curve("true edge", steps(one(true_incidence), down)),
+      ],
+      curve("true s", steps(numbers.true_survival, down)),
+      curve("learned s", steps(numbers.survival, down)),
+      h(
+        "text",
+        { class: "name", x: 0, y: narrow ? foot + 28 : pushes - 10, "data-term": "push" },
+        `push ${pushOf(numbers)}`,
+      ),
+      text(
+        narrow ? width : 0,
+        narrow ? foot + 28 : pushes + 8,
+        `after visit ${visit}: ${minus(push[visit].toFixed(4))}`,
+        narrow ? "quiet end" : "quiet",
+      ),
+      arrows(push, edges, pushes),
     ),
-    h("path", { class: "axis", d: `M${here} ${line}V${bottom}M${places[0]} ${line}H${places[last]}` }),
-    h("path", { class: "axis open", d: `M${places[last]} ${line}H${end - (observed ? 0 : 4)}` }),
-    observed ? eventMark(end, line) : censoredMark(end + 4, line),
-    GROUPS.map(([name, first, until], group) => [
-      text(0, (rowOf(first) + rowOf(until)) / 2 + 6, name.toLowerCase(), "quiet small"),
-      group > 0 && h("path", { class: "grid", d: `M${LEFT} ${rowOf(first) - 6}H${width}` }),
-    ]),
+    same(memory, "names", [width, line, many, ...rows.flat()], () =>
+      h(
+        "g",
+        null,
+        h("path", {
+          class: "grid",
+          d: Array.from({ length: many }, (_, k) => `M${left} ${rowAt(k)}H${width}`).join(""),
+        }),
+        rows.map(([code, y, on]) =>
+          text(0, Number(y) + (narrow ? -8 : 4), readable(given.codes[Number(code)]), on ? "code name" : "code"),
+        ),
+        !rows.length && text(0, raster + 12, "no code recorded", "code quiet"),
+      ),
+    ),
     marks(
       [...day.keys()].filter((k) => k !== visit),
       "quiet",
     ),
     marks([visit], "ink"),
-    text(LEFT - 6, bottom + 18, "day", "quiet end small"),
-    Array.from({ length: Math.floor(span / days) + 1 }, (_, k) =>
-      text(x(k * days), bottom + 18, k * days, "quiet middle small"),
+    h(
+      "g",
+      { transform: `translate(0 ${bottom})` },
+      same(memory, "days", [width, span], () =>
+        h(
+          "g",
+          null,
+          text(left - 6, 18, "day", "quiet end small"),
+          Array.from({ length: Math.floor(span / days) + 1 }, (_, k) =>
+            text(x(k * days), 18, k * days, "quiet middle small"),
+          ),
+          text(0, 44, "Synthetic data, not medical advice.", "quiet"),
+        ),
+      ),
     ),
-    text(0, bottom + 42, "Synthetic data, not medical advice.", "quiet"),
-    visitHandles(state, numbers, ui, given, { places, line, scale, span }),
   );
+  memory.drawn = { numbers, width, handle: ui.handle, tree };
+  return tree;
 }
 
 /** @param {any} numbers */
@@ -406,60 +597,48 @@ const longer = (one, other) => (Math.abs(other) > Math.abs(one) ? other : one);
 
 /**
  * @param {Play} state @param {Shown} numbers @param {Ui} ui @param {any} given
- * @param {{ places: number[], line: number, scale: number, span: number }} where
+ * @param {{ places: number[], line: number, scale: number, span: number, left: number }} where
  */
-function visitHandles({ day, codes, visit }, { hazard, true_hazard }, ui, given, { places, line, scale, span }) {
+function visitHandles({ day, codes, visit }, { hazard, true_hazard }, ui, given, { places, line, scale, span, left }) {
   const last = day.length - 1;
   const shown = withRoom(places, visit);
   const hidden = places.flatMap((x, k) => (shown.includes(k) ? [] : [[x, line - 5]]));
+  const memory = keptFor(given);
+  const now = () => memory.now.state;
   const handles = shown.map((k, place) => {
     const beside = [shown[place - 1], shown[place + 1]].filter((other) => other !== undefined);
-    return ui.handle(
-      {
-        label: `visit ${k}`,
-        text: `day ${day[k]}: ${named(codes[k], given)}; hazard after it ${percent(hazard[k])} learned, ${percent(true_hazard[k])} true`,
-        value: day[k],
-        from: k ? day[k - 1] + 1 : 0,
-        to: k === 0 ? 0 : k < last ? day[k + 1] - 1 : LAST_DAY,
-        step: 1,
-        page: 30,
-        sideways: true,
-        group: "visit",
-        place: k,
-        count: day.length,
-        stop: k === visit,
-        along: (next) => ui.set({ visit: next }),
-        chosen: () => k !== visit && ui.set({ visit: k }),
-        x: places[k],
-        y: line,
-        width: Math.min(44, ...beside.map((other) => Math.abs(places[other] - places[k]))),
-        at: (x) => clamp((x - LEFT - 8) / scale, 0, span),
-        set: (value) => ui.set({ day: day.with(k, value), visit: k }),
-      },
-      h("circle", { class: k === visit ? "knob chosen" : "knob", cx: places[k], cy: line, r: 10 }),
-      text(places[k], line + 4.5, k, k === visit ? "on middle small" : "middle small"),
+    const about = {
+      label: `visit ${k}`,
+      text: `day ${day[k]}: ${named(codes[k], given)}; hazard after it ${percent(hazard[k])} learned, ${percent(true_hazard[k])} true`,
+      value: day[k],
+      from: k ? day[k - 1] + 1 : 0,
+      to: k === 0 ? 0 : k < last ? day[k + 1] - 1 : LAST_DAY,
+      place: k,
+      count: day.length,
+      stop: k === visit,
+      x: places[k],
+      y: line,
+      width: Math.min(44, ...beside.map((other) => Math.abs(places[other] - places[k]))),
+    };
+    return same(memory, `handle ${k}`, [...Object.values(about), scale, left, ui.handle], () =>
+      ui.handle(
+        {
+          ...about,
+          step: 1,
+          page: 30,
+          sideways: true,
+          group: "visit",
+          along: (next) => ui.set({ visit: next }),
+          chosen: () => k !== now().visit && ui.set({ visit: k }),
+          at: (x) => clamp((x - left - 8) / scale, 0, span),
+          set: (value) => ui.set({ day: now().day.with(k, value), visit: k }),
+        },
+        h("circle", { class: k === visit ? "knob chosen" : "knob", cx: places[k], cy: line, r: 10 }),
+        text(places[k], line + 4.5, k, k === visit ? "on middle small" : "middle small"),
+      ),
     );
   });
   return [stamp(hidden, "v10", "axis"), handles];
-}
-
-/** @param {number} x @param {number} y @param {boolean} ahead @param {boolean} byCause */
-const legend = (x, y, ahead, byCause) => [
-  stamp([[x, y - 4]], "h24", "learned"),
-  text(x + 30, y, "learned"),
-  stamp([[x + 86, y - 4]], "h24", "true"),
-  h("text", { x: x + 116, y, "data-term": "true" }, "true"),
-  ahead && [stamp([[x + 154, y - 4]], "h24", "then"), text(x + 184, y, "known then")],
-  byCause && [stamp([[x + 154, y - 4]], "h24", "one"), text(x + 184, y, "learned, cause 1")],
-];
-
-/** The chosen visit's hazards, in words. @param {number} y @param {Play} state @param {Shown} numbers @param {boolean} narrow */
-function said(y, { visit }, { hazard, true_hazard, known_then }, narrow) {
-  const [learned, truth, then] = [hazard, true_hazard, known_then].map((all) => percent(all[visit]));
-  const where = narrow ? `visit ${visit}` : `after visit ${visit}`;
-  return Math.abs(hazard[visit] - known_then[visit]) > ROUNDING
-    ? text(0, y, `✗ ${where}: learned ${learned}, known then ${then}${narrow ? "" : `, true ${truth}`}`, "wrong")
-    : text(0, y, `${where}: learned ${learned}, true ${truth}`);
 }
 
 /** Down where a hazard is to fall, up where it is to rise. @param {number[]} push @param {number[]} edges @param {number} zero */
@@ -483,35 +662,38 @@ function arrows(push, edges, zero) {
   ];
 }
 
-/** What each code of the chosen visit changes. @param {Play} state @param {Shown} numbers @param {Ui} ui @param {any} given */
-function changes({ visit }, { hazard, true_hazard, without }, { narrow, width }, given) {
-  const [from, long, second, third, high] = narrow ? [0, 170, 236, 300, 38] : [236, 220, 540, 620, 24];
-  const most = Math.max(hazard[visit], true_hazard[visit], ...without.flatMap(([, ...both]) => both));
+/** What each code of the chosen visit changes: each column is one text, which is laid out at once. @param {Play} state @param {Shown} numbers @param {Ui} ui @param {any} given */
+function changes({ visit }, { hazard, true_hazard, without }, { narrow }, given) {
   const rows = [...without].sort((a, b) => Math.abs(b[1] - hazard[visit]) - Math.abs(a[1] - hazard[visit]));
-  const all = [["as recorded", hazard[visit], true_hazard[visit]], ...rows];
-  const at = (/** @type {number} */ row) => 42 + row * high;
-  const bar = (/** @type {number} */ row) => at(row) + (narrow ? 8 : -8);
-  const bars = (/** @type {number} */ which) =>
+  const all = [[0, hazard[visit], true_hazard[visit]], ...rows];
+  const most = Math.max(...all.flatMap(([, ...both]) => both));
+  const bars = (/** @type {1 | 2} */ which) =>
     all
-      .map((row, k) => `M${from} ${bar(k) + 6 * (which - 1)}h${Math.max(1, tenth((long * Number(row[which])) / most))}`)
+      .map(
+        (row, k) =>
+          `M0 ${(narrow ? 44 * k + 42 : 24 * k + 3) + 6 * which}h${Math.max(1, tenth((180 * row[which]) / most))}`,
+      )
       .join("");
-  const label = (/** @type {any} */ code) => (code > 0 ? `without ${readable(given.codes[code])}` : code);
+  const label = (/** @type {number} */ code) => (code ? `without ${readable(given.codes[code])}` : "as recorded");
+  const column = (
+    /** @type {string} */ kind,
+    /** @type {string} */ head,
+    /** @type {(row: number[]) => string} */ cell,
+  ) => h("p", { class: kind }, [...(kind && narrow ? [] : [head]), ...all.map(cell)].join(narrow ? "\n\n" : "\n"));
+  const said = all.map(([code, one, other]) => `${label(code)} ${percent(one)} learned, ${percent(other)} true`);
   return h(
-    "svg",
-    {
-      viewBox: `0 0 ${narrow ? 304 : 620} ${at(Math.max(3, all.length)) - 8}`,
-      width: narrow ? 304 : 620,
-    },
-    text(0, 14, `hazard after visit ${visit}, with and without`, "name"),
-    text(second, narrow ? 32 : 14, "learned", "quiet end small"),
-    text(third, narrow ? 32 : 14, "true", "quiet end small"),
-    h("path", { class: "learned bar", d: bars(1) }),
-    h("path", { class: "true bar", d: bars(2) }),
-    all.map(([code, one, other], row) => [
-      text(0, at(row), label(code), row ? "" : "name"),
-      text(second, bar(row) + 8, percent(+one), "end"),
-      text(third, bar(row) + 8, percent(+other), "end"),
-    ]),
+    "div",
+    { class: narrow ? "whole sides narrow" : "whole sides", role: "img", "aria-label": said.join("; ") },
+    h("b", null, `Hazard after visit ${visit}, with and without`),
+    column("labels", "", ([code]) => label(code)),
+    h(
+      "svg",
+      { width: 190, height: narrow ? 44 * all.length + 22 : 24 * all.length },
+      h("path", { class: "learned bar", d: bars(1) }),
+      h("path", { class: "true bar", d: bars(2) }),
+    ),
+    column("", "learned", ([, one]) => percent(one)),
+    column("", "true", ([, , other]) => percent(other)),
   );
 }
 
@@ -590,18 +772,32 @@ function told(state, sample, given) {
   return `${sample < 0 ? `Begun from “${begun.name}”, changed. ` : ""}${begun.story}${early}`;
 }
 
-/** The diagnoses and drugs of the chosen visit; the same tree while they stay. @param {Play} state @param {Ui} ui @param {any} given */
-function recorded(state, ui, given) {
+const GROUPS = /** @type {[string, number, number][]} */ ([
+  ["Conditions", 1, 10],
+  ["Acute", 11, 16],
+  ["Drugs", 17, 23],
+  ["Other", 24, 29],
+]);
+
+/** The diagnoses and drugs of the chosen visit. @param {number} bits @param {any} given */
+function recorded(bits, given) {
   const memory = keptFor(given);
-  memory.now = { state, ui };
-  const bits = state.codes[state.visit];
-  if (memory.bits === bits) return memory.toggles;
-  const flip = (/** @type {number} */ code) => () => {
-    const { state: now, ui: shown } = memory.now;
-    shown.set({ codes: now.codes.with(now.visit, now.codes[now.visit] ^ (1 << (code - 1))) });
+  const flip = (/** @type {number} */ code) => (/** @type {any} */ event) => {
+    const { state, ui } = memory.now;
+    const top = () => event.target.getBoundingClientRect().top;
+    const before = top();
+    ui.set({ codes: state.codes.with(state.visit, state.codes[state.visit] ^ (1 << (code - 1))) });
+    const moved = top() - before; // another row in the picture above it; it stays under the hand
+    if (moved) scrollBy({ top: moved, behavior: "instant" });
   };
-  memory.bits = bits;
-  memory.toggles = h(
+  const one = (/** @type {number} */ code) =>
+    h(
+      "label",
+      { class: "toggle" },
+      h("input", { type: "checkbox", checked: codesOf(bits).includes(code), onchange: flip(code) }),
+      h("span", null, readable(given.codes[code])),
+    );
+  return h(
     "div",
     { class: "codes" },
     GROUPS.map(([group, first, until]) =>
@@ -609,17 +805,10 @@ function recorded(state, ui, given) {
         "fieldset",
         null,
         h("legend", null, group),
-        Array.from({ length: until - first + 1 }, (_, k) =>
-          toggle({
-            label: readable(given.codes[first + k]),
-            checked: Boolean(bits & (1 << (first + k - 1))),
-            set: flip(first + k),
-          }),
-        ),
+        Array.from({ length: until - first + 1 }, (_, k) => one(first + k)),
       ),
     ),
   );
-  return memory.toggles;
 }
 
 /** A visit after the chosen one, with a check-up. @param {Play} state */
@@ -673,98 +862,140 @@ async function copy(state, ui, given) {
   ui.set({});
 }
 
+/** Above the picture: whose record it is and who reads it. @param {Play} state @param {Ui} ui @param {any} given */
+function above(state, ui, given) {
+  const memory = keptFor(given);
+  const set = (/** @type {any} */ change) => memory.now.ui.set(change);
+  const sample = sampleOf(state, given);
+  return [
+    same(memory, "samples", [sample], () =>
+      choice({
+        legend: "Patient",
+        options: given.samples.map((/** @type {any} */ { name }, /** @type {number} */ k) => [k, name]),
+        value: sample,
+        set: (k) => set(given.samples[k].state),
+      }),
+    ),
+    h("p", { class: "whole story" }, told(state, sample, given)),
+    same(memory, "models", [state.model], () =>
+      choice({
+        legend: "Model",
+        options: [
+          ["causal", "reads the past"],
+          ["bidirectional", "reads ahead, too"],
+          ["competing", "two causes"],
+          ["mine", "yours"],
+        ],
+        value: state.model,
+        set: (model) => set({ model }),
+      }),
+    ),
+  ];
+}
+
 /** @param {Play} state @param {Shown} numbers @param {Ui} ui @param {any} given */
 function controls(state, numbers, ui, given) {
-  const { day, visit, age, female, observed, epoch, model } = state;
+  const { day, codes, visit, age, female, observed, epoch, model } = state;
   const memory = keptFor(given);
-  const sample = sampleOf(state, given);
-  const more = added(state);
-  const fewer = removed(state);
   const which = nameOf(state, given);
-  const trained = range({
-    label: "epochs trained",
-    value: epoch,
-    from: 0,
-    to: given.epochs.length - 1,
-    step: 1,
-    text: which ? `${which.epoch}${which.name === "causal" ? "" : ", kept at the end alone"}` : "–",
-    spoken: which ? `after ${which.epoch} epochs` : "not known for your model",
-    set: (value) => ui.set({ epoch: value }),
-  });
-  /** @type {any} */ (trained.children[1]).attributes.disabled = which?.name !== "causal"; // the others have one epoch
+  const { name, epoch: epochs } = which ?? {};
+  const { later = (_, make) => make() } = ui;
+  // What reacts asks for the state of then: these trees stay while what they show does.
+  const now = () => memory.now.state;
+  const set = (/** @type {any} */ change) => memory.now.ui.set(change);
+  memory.now = { state, ui };
+  const undo = () => {
+    const past = memory.past.at(-1);
+    memory.past = memory.past.slice(0, -1);
+    memory.undoing = true;
+    set(past);
+  };
+  const [more, fewer] = [!added(state), !removed(state)];
+  const lost = more && full(state);
+  const nothing = !memory.past?.length;
   return [
-    choice({
-      legend: "Patient",
-      options: given.samples.map((/** @type {any} */ { name }, /** @type {number} */ k) => [k, name]),
-      value: sample,
-      set: (k) => ui.set(given.samples[k].state),
-    }),
-    h("p", { class: "whole story" }, told(state, sample, given)),
-    choice({
-      legend: "Model",
-      options: [
-        ["causal", "reads the past"],
-        ["bidirectional", "reads ahead, too"],
-        ["competing", "two causes"],
-        ["mine", "yours"],
-      ],
-      value: model,
-      set: (value) => ui.set({ model: value }),
-    }),
-    h(
-      "div",
-      { class: "whole row" },
+    same(memory, "visits", [visit, day[visit], day.length, lost, fewer, nothing], () =>
+      h(
+        "div",
+        { class: "whole row" },
+        range({
+          label: "visit",
+          value: visit,
+          from: 0,
+          to: day.length - 1,
+          step: 1,
+          text: `${visit}, day ${day[visit]}`,
+          spoken: `visit ${visit} of 0 to ${day.length - 1}, day ${day[visit]}`,
+          set: (value) => set({ visit: value }),
+        }),
+        button("Add a visit", () => set(added(now()) ?? {}), more),
+        button("Delete this visit", () => set(removed(now()) ?? {}), fewer),
+        button("Undo", undo, nothing),
+        lost && h("span", { class: "quiet" }, `No visit fits in: ${lost}.`),
+      ),
+    ),
+    later("changes", () => [
+      same(memory, "toggles", [codes[visit]], () => recorded(codes[visit], given)),
+      h("p", { class: "whole effect" }, effect(memory, numbers, beforeOf(memory, numbers))),
+      changes(state, numbers, ui, given),
+      why(state, numbers, given),
+    ]),
+    same(memory, "age", [age], () =>
       range({
-        label: "visit",
-        value: visit,
-        from: 0,
-        to: day.length - 1,
+        label: "age",
+        value: age,
+        from: 35,
+        to: 85,
         step: 1,
-        text: `${visit}, day ${day[visit]}`,
-        spoken: `visit ${visit} of 0 to ${day.length - 1}, day ${day[visit]}`,
-        set: (value) => ui.set({ visit: value }),
-      }),
-      button("Add a visit", () => ui.set(more ?? {}), !more),
-      button("Delete this visit", () => ui.set(fewer ?? {}), !fewer),
-    ),
-    recorded(state, ui, given),
-    changes(state, numbers, ui, given),
-    why(state, numbers, given),
-    range({
-      label: "age",
-      value: age,
-      from: 35,
-      to: 85,
-      step: 1,
-      spoken: `${age} years`,
-      set: (value) => ui.set({ age: value }),
-    }),
-    toggle({ label: "woman", checked: female, set: (checked) => ui.set({ female: checked }) }),
-    choice({
-      legend: "The record ends with",
-      options: [
-        [true, model === "competing" ? "the event, of cause 1" : "the event"],
-        [false, "censoring"],
-      ],
-      value: observed,
-      set: (value) => ui.set({ observed: value }),
-    }),
-    h("div", { class: "whole row" }, trained, which && losses(numbers, which.name, given)),
-    h(
-      "span",
-      { "data-beside": "" },
-      button("Copy for Python", () => copy(state, ui, given)),
-    ),
-    h(
-      "label",
-      { class: "file", "data-beside": "" },
-      h("span", null, "Load your model"),
-      h("input", {
-        type: "file",
-        accept: ".safetensors",
-        onchange: (/** @type {any} */ event) => load(event, ui, given),
+        spoken: `${age} years`,
+        set: (value) => set({ age: value }),
       }),
     ),
+    same(memory, "sex", [female], () =>
+      toggle({ label: "woman", checked: female, set: (checked) => set({ female: checked }) }),
+    ),
+    same(memory, "end", [observed, model], () =>
+      choice({
+        legend: "The record ends with",
+        options: [
+          [true, model === "competing" ? "the event, of cause 1" : "the event"],
+          [false, "censoring"],
+        ],
+        value: observed,
+        set: (value) => set({ observed: value }),
+      }),
+    ),
+    same(memory, "training", [epoch, name, epochs], () => {
+      const trained = range({
+        label: "epochs trained",
+        value: epoch,
+        from: 0,
+        to: given.epochs.length - 1,
+        step: 1,
+        text: which ? `${epochs}${name === "causal" ? "" : ", kept at the end alone"}` : "–",
+        spoken: which ? `after ${epochs} epochs` : "not known for your model",
+        set: (value) => set({ epoch: value }),
+      });
+      /** @type {any} */ (trained.children[1]).attributes.disabled = name !== "causal"; // the others have one epoch
+      return h("div", { class: "whole row" }, trained, which && losses(numbers, which.name, given));
+    }),
+    same(memory, "files", [], () => [
+      h(
+        "span",
+        { "data-beside": "" },
+        button("Copy for Python", () => copy(now(), memory.now.ui, given)),
+      ),
+      h(
+        "label",
+        { class: "file", "data-beside": "" },
+        h("span", null, "Load your model"),
+        h("input", {
+          type: "file",
+          accept: ".safetensors",
+          onchange: (/** @type {any} */ event) => load(event, memory.now.ui, given),
+        }),
+      ),
+    ]),
     h(
       "p",
       { class: "whole story", role: "status" },
@@ -774,6 +1005,14 @@ function controls(state, numbers, ui, given) {
     memory.snippet && h("pre", { class: "whole", tabindex: 0 }, snippet(state, given)),
   ];
 }
+
+/** Why no visit fits after the chosen one. @param {Play} state */
+const full = ({ day, visit }) =>
+  day.length >= MOST_VISITS
+    ? `a record has ${MOST_VISITS} at most`
+    : visit < day.length - 1
+      ? "the next one is a day later"
+      : `day ${LAST_DAY} is the last`;
 
 /** Python that rebuilds the patient, loads the model and prints what is on show. @param {Play} state @param {any} given */
 export function snippet(state, given) {
@@ -829,6 +1068,7 @@ function sentence(state, numbers, given) {
 /** @type {import("./kit.js").Figure} */
 export const figure = {
   name: "playground",
+  waits: true,
   claim: "Edit a visit: hazards before it stay where they are, unless the model reads ahead",
   state: {
     day: { start: [0, 60, 130, 190, 250, 330], from: 0, to: LAST_DAY, step: 1, fewest: 1, most: MOST_VISITS },
@@ -888,6 +1128,7 @@ export const figure = {
   },
   picture: (state, numbers, ui, given) =>
     picture(/** @type {Play} */ (state), /** @type {Shown} */ (numbers), ui, given),
+  above: (state, _, ui, given) => above(/** @type {Play} */ (state), ui, given),
   controls: (state, numbers, ui, given) =>
     controls(/** @type {Play} */ (state), /** @type {Shown} */ (numbers), ui, given),
   lines: ({ visit, observed, day }, numbers) => {
@@ -936,14 +1177,19 @@ export const figure = {
     ]),
   }),
   style: `
+.picture, .above, .lines, .sentence, .whole { contain: layout style; }
 .band { fill: var(--vw-panel, #f6f7f9); }
 .true { fill: none; stroke: var(--vw-hazard, #c2410c); stroke-width: 3; stroke-opacity: 0.45; }
 .learned { fill: none; stroke: var(--vw-hazard, #c2410c); stroke-width: 2; stroke-dasharray: 5 3; }
 .then { fill: none; stroke: var(--vw-ink, #1b1f24); stroke-width: 2; stroke-dasharray: 1 3; }
+.before { fill: none; stroke: var(--vw-muted, #5b6470); stroke-width: 1.5; stroke-dasharray: 1.5 2.5; }
 .s { stroke: var(--vw-survival, #1166cc); }
 .bar { stroke-width: 4; }
 .one { fill: none; stroke: var(--vw-event-probability, #522b64); stroke-width: 2; stroke-dasharray: 5 3; }
-.cause { fill: var(--vw-event-probability, #522b64); fill-opacity: 0.25; }
+.area { stroke: none; fill-opacity: 0.35; }
+.first { fill: var(--vw-event-probability, #522b64); }
+.second { fill: var(--vw-muted, #5b6470); }
+.edge { stroke: var(--vw-event-probability, #522b64); }
 .push { fill: none; stroke-width: 2.5; }
 .rises { stroke: var(--vw-hazard, #c2410c); }
 .falls { stroke: var(--vw-survival, #1166cc); }
@@ -951,12 +1197,24 @@ export const figure = {
 .ink, .knob.chosen { fill: var(--vw-ink, #1b1f24); }
 .fall { fill: none; stroke: var(--vw-ink, #1b1f24); stroke-width: 2; }
 .oracle { fill: none; stroke: var(--vw-ink, #1b1f24); stroke-width: 3; stroke-opacity: 0.45; }
-.small { font-size: 12px; }
+.small, .code { font-size: 12px; }
+.code { paint-order: stroke; stroke: var(--vw-page, #fff); stroke-width: 4; }
 .whole, .codes { flex: 1 1 100%; }
 .codes { display: grid; gap: 6px; border: 1px solid var(--vw-line, #d5d9df); border-radius: 4px; padding: 8px 12px; }
 .codes fieldset { position: relative; display: flex; flex-wrap: wrap; gap: 0 14px; padding-left: 6.6em; }
 .codes legend { position: absolute; left: 0; top: 5px; }
-ul { contain: content; columns: 18em; font-variant-numeric: tabular-nums; margin: 4px 0 0; padding: 0; list-style: none; }
+.effect { min-height: 3em; }
+.above .story { min-height: 4.5em; }
+.sides { display: grid; grid-template-columns: 268px 200px 4.5em 4.5em; gap: 0 10px; white-space: pre; line-height: 24px; }
+.sides b { grid-column: 1 / -1; }
+.sides p { text-align: right; }
+.sides .labels { text-align: left; }
+.sides svg { margin-top: 24px; }
+.sides.narrow { grid-template-columns: 190px 1fr 1fr; line-height: 22px; }
+.narrow svg, .narrow p { grid-row: 2; margin: 0; }
+.narrow .labels { grid-column: 1 / -1; margin-top: 22px; }
+.narrow svg { grid-column: 1; }
+ul { display: grid; grid-template-columns: 1fr 1fr; column-gap: 20px; margin: 4px 0 0; padding: 0; list-style: none; }
 li.quiet { color: var(--vw-muted, #5b6470); }
 .row { display: flex; flex-wrap: wrap; gap: 8px 20px; align-items: center; }
 .file { position: relative; border: 1px solid var(--vw-muted, #5b6470); border-radius: 4px; padding: 2px 12px; cursor: pointer; }
@@ -964,7 +1222,7 @@ li.quiet { color: var(--vw-muted, #5b6470); }
 .file:focus-within { outline: 3px solid var(--vw-survival, #1166cc); outline-offset: 2px; }
 [role="status"]:empty { display: none; }
 pre { overflow: auto; max-height: 24em; margin: 0; padding: 8px 12px; background: var(--vw-panel, #f6f7f9); font-size: 13px; line-height: 1.4; }
-@media (max-width: 600px) { .codes fieldset { padding: 28px 0 0; } }
+@media (max-width: 600px) { .codes fieldset { padding: 28px 0 0; } ul { grid-template-columns: 1fr; } .effect { min-height: 4.5em; } .above .story { min-height: 10.5em; } }
 `,
 };
 

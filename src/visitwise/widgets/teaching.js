@@ -52,17 +52,21 @@ export function recall({ codes, day, static: [age] }, { chronic, acute, code, de
 }
 
 /**
- * The log-odds of each cause, against no event, in the interval after each visit.
- * @param {import("./survival_rnn.js").Patient} patient @param {World} world @returns {number[][]}
+ * The log-odds of each cause, against no event, in the interval after a visit.
+ * @param {Record<string, number>} reads what the effects read there @param {World} world @returns {number[]}
  */
-export function trueLogits(patient, world) {
-  const { effects, scale, intercepts, second } = world;
-  return recall(patient, world).map((reads) => {
-    const first = scale * sum(Object.keys(effects).map((name) => effects[name] * reads[name]));
-    const other = second.age * reads.age + second.statin * reads.statin;
-    return intercepts.map((intercept, cause) => intercept + [first, other][cause]);
-  });
+export function logitsOf(reads, { effects, scale, intercepts, second }) {
+  let first = 0;
+  for (const name in effects) first += effects[name] * reads[name];
+  const other = second.age * reads.age + second.statin * reads.statin;
+  return intercepts.map((intercept, cause) => intercept + [scale * first, other][cause]);
 }
+
+/**
+ * The same after each visit.
+ * @param {import("./survival_rnn.js").Patient} patient @param {World} world
+ */
+export const trueLogits = (patient, world) => recall(patient, world).map((reads) => logitsOf(reads, world));
 
 /**
  * The simulator's hazard of each cause in the interval after each visit.

@@ -1,4 +1,4 @@
-// Figure 10: a patient, read by the model after each kept epoch.
+// Figure 10: a patient read after each kept epoch.
 
 import { canvas, censoredMark, choice, eventMark, h, host, levels, rect, stamp, text, toggle } from "./kit.js";
 import { hazardNll, sum, survival } from "./functional.js";
@@ -8,7 +8,7 @@ import { trueHazard } from "./teaching.js";
 const KEPT = [1, 16, 12, 8, 5, 3, 2, 0];
 const VISITS = 10;
 
-/** Each is read once. @type {Map<string, import("./survival_rnn.js").Model>} */
+/** @type {Map<string, import("./survival_rnn.js").Model>} */
 const models = new Map();
 
 /** @param {string} file @param {string[]} codes */
@@ -18,7 +18,7 @@ function modelOf(file, codes) {
   return model;
 }
 
-/** A patient's first visits. @param {any} patient @param {number} length @param {number} visit @param {number} injury its code, or 0 */
+/** @param {any} patient @param {number} length @param {number} visit @param {number} injury its code, or 0 */
 export const recordOf = ({ codes, day, static: known }, length, visit, injury) => ({
   codes: codes
     .slice(0, length)
@@ -29,7 +29,7 @@ export const recordOf = ({ codes, day, static: known }, length, visit, injury) =
 
 const gap = (/** @type {number} */ p, /** @type {number} */ q) => Math.abs(Math.log(p / q));
 
-/** The largest factor between two hazards of the same visit. @param {number[]} one @param {number[]} other */
+/** The largest factor at a visit. @param {number[]} one @param {number[]} other */
 export const factor = (one, other) => Math.exp(Math.max(0, ...one.map((p, k) => gap(p, other[k]))));
 
 /** @param {any} state @param {any} given */
@@ -99,8 +99,9 @@ function picture({ patient, model, epoch, length, visit, injury, observed }, num
 
   const up = (/** @type {number} */ p) => Math.round(TOP - 40 * Math.log10(Math.max(p, 1e-4)));
   const down = (/** @type {number} */ s) => Math.round(BELOW + 66 - 54 * s);
-  const high = (/** @type {number} */ nll) => Math.round(FLOOR - 800 * nll);
   const { validation } = curves[model];
+  const [low, most] = model === "causal" ? [0.07, 0.078] : [0, 0.1];
+  const high = (/** @type {number} */ nll) => Math.round(FLOOR - 80 * Math.min((nll - low) / (most - low), 1));
   const at = (/** @type {number} */ one) => Math.round(left + (one / (validation.length - 1)) * (right - left));
   const kept = model === "causal" ? KEPT.toSorted((a, b) => a - b) : [16];
   const drag = (/** @type {any} */ handle, /** @type {any[]} */ ...marks) =>
@@ -211,9 +212,9 @@ function picture({ patient, model, epoch, length, visit, injury, observed }, num
     stairs("learned left", numbers.survival, down, "learned"),
     text(0, BELOW + 88, `NLL, if it ends here: ${fixed(numbers.nll)} learned, ${fixed(numbers.oracle_nll)} true`),
     text(0, FLOOR - 118, `validation loss after epoch ${epoch}: ${fixed(numbers.validation)}`, "name"),
-    levels([0, 0.1], left, right, high),
+    levels([low, most], left, right, high),
     path("oracle", `M${left} ${high(numbers.oracle)}H${right}`),
-    text(right, high(numbers.oracle) + 20, `true hazards: ${fixed(numbers.oracle)}`, "end"),
+    text(left + 9, high(numbers.oracle) - 6, `true hazards: ${fixed(numbers.oracle)}`),
     path(
       "fallen",
       `M${validation.map((/** @type {number} */ nll, /** @type {number} */ k) => `${at(k)} ${high(nll)}`).join("L")}`,
