@@ -4,10 +4,12 @@ import re
 import struct
 import sys
 from pathlib import Path
-from urllib.parse import urljoin
+from typing import Any
+from urllib.parse import urljoin, urlsplit
 
 import pytest
 
+from tests.benchmarks.pages import file_of
 from tests.built import BUILD, built, run
 
 # isort: split
@@ -73,6 +75,29 @@ def test_pages_link_to_their_source_and_notebooks_to_binder(pages: dict[str, str
     notebook = pages[f"{ADDRESS}notebooks/01_hazard_to_likelihood/"]
     assert f"{REPOSITORY}/edit/main/notebooks/01_hazard_to_likelihood.py" in notebook
     assert "mybinder.org/v2/gh/us/visitwise/HEAD?urlpath=lab/tree/notebooks/01_hazard_to_likelihood.py" in notebook
+
+
+@pytest.mark.browser
+def test_a_page_put_in_place_of_the_last_one_has_its_formulas_set_and_searches(browser: Any, published: Path) -> None:
+    """The theme loads the next page without leaving this one, where the site has an address."""
+    page = browser.new_page()
+    folder = urlsplit(ADDRESS).path
+    page.route(f"{ADDRESS}**", lambda route: route.fulfill(path=_file(published, route.request.url, folder)))
+    with page.expect_response("**/sitemap.xml"):
+        page.goto(ADDRESS)
+    page.wait_for_timeout(500)
+    page.evaluate("window.stayed = true")
+    page.locator("nav.md-nav--primary a[href*='/01-hazard-to-likelihood/']").first.dispatch_event("click")
+    page.wait_for_selector("article .katex")
+    assert page.evaluate("window.stayed")
+    assert "KaTeX" in page.locator("article .katex").first.evaluate("(formula) => getComputedStyle(formula).fontFamily")
+    page.locator(".md-search__input").fill("censored")
+    page.wait_for_selector(".md-search-result__item")
+    page.close()
+
+
+def _file(site: Path, url: str, folder: str) -> Path:
+    return file_of(site, "/" + urlsplit(url).path.removeprefix(folder))
 
 
 def test_card_has_the_same_bytes_for_the_same_words_and_other_ones_for_others() -> None:

@@ -1,5 +1,6 @@
-"""What the search box finds first: a chapter before its notebook, and each word of the glossary by its own name."""
+"""What a search finds first, a chapter before its notebook, each word of the glossary, and what it says of a page."""
 
+import html
 import json
 import re
 from pathlib import Path
@@ -15,6 +16,8 @@ WEIGHTS = [
     (re.compile(r"\d\d-[\w-]+\.md"), 1.3),
 ]
 TERM_WEIGHT = 2
+PROMISE = "After this chapter"
+SHORTEST, LONGEST = 50, 160  # letters of a description: what a list of results has room for
 
 
 def weigh(uri: str, meta: dict[str, Any]) -> None:
@@ -41,3 +44,22 @@ def add_terms(index: Path, terms: list[Term], address: str) -> None:
         for place, term in places.items()
     ]
     index.write_text(json.dumps(content, separators=(",", ":")), encoding="utf-8")
+
+
+def describe(content: str) -> str:
+    """What a page is about, in its own words: what a chapter promises, or else how the page begins.
+
+    Args:
+        content: the page's HTML.
+    """
+    paragraphs = [_words(text) for text in re.findall(r"<p>(.*?)</p>", content, re.DOTALL) if "arithmatex" not in text]
+    long_enough = [text for text in paragraphs if len(text) >= SHORTEST]
+    chosen = next((text for text in long_enough if text.startswith(PROMISE)), next(iter(long_enough), ""))
+    if len(chosen) <= LONGEST:
+        return chosen
+    sentences = re.match(rf"(.{{{SHORTEST},{LONGEST - 1}}}[.?!])(?= )", chosen)
+    return sentences[1] if sentences else chosen[: LONGEST - 1].rpartition(" ")[0].rstrip(",;:") + "…"
+
+
+def _words(content: str) -> str:
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", "", content)).split())

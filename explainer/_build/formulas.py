@@ -34,6 +34,16 @@ class Typesetter:
             self.known[key] = self._ask(tex, display)
         return self.known[key]
 
+    def letters(self) -> tuple[set[str], set[str]]:
+        """The letters drawn in all formulas set so far: the slanted ones, and the upright ones."""
+        slanted: set[str] = set()
+        upright: set[str] = set()
+        for answer in self.known.values():
+            drawn = answer.get("html", "").partition('<span class="katex-html"')[2]
+            for name, text in re.findall(r'<span class="([^"]*)"[^>]*>([^<]+)', drawn):
+                (slanted if "mathnormal" in name else upright).update(html.unescape(text))
+        return slanted, upright
+
     def close(self) -> None:
         self.node.close()
 

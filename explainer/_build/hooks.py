@@ -28,6 +28,7 @@ import sources
 import stamp
 import stray
 import terms
+import weight
 from jinja2 import Environment
 from mkdocs.config.defaults import MkDocsConfig
 from mkdocs.plugins import event_priority
@@ -162,7 +163,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
 
 
 def on_page_context(context: dict[str, Any], page: Page, config: MkDocsConfig, nav: Any) -> dict[str, Any]:
-    """A page that has an address has a picture to be shared with; `on_post_build` draws it."""
+    """What lists of pages show of this one. With an address there is a picture to share, drawn in `on_post_build`."""
+    page.meta["heading"] = next((item.title for item in page.toc), str(page.title))
+    page.meta.setdefault("description", html.escape(finding.describe(page.content or "")) or config.site_description)
     if config.site_url:
         page.meta["card"] = f"{config.site_url.rstrip('/')}/{cards.path(page.file.src_uri)}"
     return context
@@ -207,6 +210,10 @@ def on_post_template(output_content: str, template_name: str, config: MkDocsConf
 def on_post_build(config: MkDocsConfig) -> None:
     """After search has written its index. Beside each notebook's page, the files that it offers."""
     finding.add_terms(Path(config.site_dir, "search", "search_index.json"), glossary, places[GLOSSARY].address)
+    for name, text in artist.later.items():
+        target = Path(config.site_dir, "assets", name)
+        target.parent.mkdir(exist_ok=True)
+        target.write_text(text, encoding="utf-8")
     site = downloads.Site(config.site_url or "", config.repo_url or "", tuple(places.values()))
     for place in places.values():
         if place.uri in executed:
@@ -219,6 +226,8 @@ def on_post_build(config: MkDocsConfig) -> None:
             target = Path(config.site_dir, cards.path(place.uri))
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(cards.draw(config.site_name, place.title, config.site_description or "", colours))
+    if not serving:
+        weight.lighten(Path(config.site_dir), typesetter.letters(), log.warning)
 
 
 def on_shutdown() -> None:
@@ -227,7 +236,8 @@ def on_shutdown() -> None:
 
 
 def _accessible(page: str) -> str:
-    """Names and tab stops that the theme leaves out: the search dialog, and code that may scroll sideways."""
+    """What the theme leaves out: the search dialog's name, tab stops of code that scrolls, scripts that wait."""
+    page = page.replace("<script src=", "<script defer src=")
     page = page.replace('role="dialog"', 'role="dialog" aria-label="Search"', 1)
     return re.sub(r"<pre>(?=<span></span><code>)", '<pre tabindex="0">', page)
 

@@ -16,6 +16,8 @@ Notebook = dict[str, Any]
 Draw = Callable[[dict[str, Any]], str]
 SLOT = re.compile(r'<div data-cell-outputs="(\d+)"></div>')
 FIGURE = re.compile(r'<div data-figure="([^"]*)">')
+PLACES = re.compile(r' (?:d|x|y|points|width|height)="[^"]*"|translate\([^)]*\)|opacity: [\d.]+')
+FINE = re.compile(r"\d+\.\d{3,}")
 ANSI = re.compile(r"\x1b\[[0-9;]*m")
 
 
@@ -63,7 +65,7 @@ def figures(notebooks: Iterable[tuple[str, Notebook]], report: Report, draw: Dra
                     continue
                 name = tag.removeprefix("figure:")
                 shown = [output["data"] for output in cell["outputs"] if "data" in output]
-                pictures = [_text(data["image/svg+xml"]) for data in shown if "image/svg+xml" in data]
+                pictures = [rounded(_text(data["image/svg+xml"])) for data in shown if "image/svg+xml" in data]
                 pictures += [_drawn(data[live.MIME], draw, report, notebook) for data in shown if live.MIME in data]
                 if len(pictures) != 1 or name in found:
                     report(f"{notebook}: the tag `{tag}` marks {len(pictures)} figures, or a name in use; expected one")
@@ -82,6 +84,11 @@ def place_figures(page: str, known: dict[str, str], report: Report) -> str:
         return f'<div class="vw-figure" data-figure="{match[1]}">{known[match[1]]}'
 
     return FIGURE.sub(replace, page)
+
+
+def rounded(svg: str) -> str:
+    """The picture with its places to a hundredth of a point, a third of the letters; factors of scale stay exact."""
+    return PLACES.sub(lambda places: FINE.sub(lambda number: f"{float(number[0]):.2f}", places[0]), svg)
 
 
 def foldable(markdown: str) -> str:
@@ -127,7 +134,7 @@ def _image(kind: str, content: str, alt: str | None, report: Report) -> str:
         report('a figure without alt text; end the cell with `show(figure, alt="...")`')
         return ""
     if kind == "image/svg+xml":  # its label is inside it
-        return f'<figure class="vw-figure">{content}</figure>'
+        return f'<figure class="vw-figure">{rounded(content)}</figure>'
     source = f"data:{kind};base64,{content.strip()}"
     return f'<figure class="vw-figure"><img src="{source}" alt="{html.escape(alt)}"></figure>'
 

@@ -1,8 +1,39 @@
 // Plays, on a page, the part that Jupyter plays for a figure: a model that holds its state. The state is kept in the
 // address too, and the lines of equation and code beside a figure light together with it.
 
-function modelOf(block, figure) {
+/** Puts into `given` what a figure does without as it begins, once a reader takes hold of it or the figure asks for it. */
+function completed(given, block, signal) {
+  const { later, absent } = block.dataset;
+  if (!later) return;
+  const address = new URL(later, import.meta.url);
+  const places = JSON.parse(absent).map((path) => [
+    path.slice(0, -1).reduce((part, key) => part[key], given),
+    path.at(-1),
+  ]);
+  const fill = (found) => {
+    if (!block.dataset.later) return;
+    places.forEach(([part, key], place) => Object.defineProperty(part, key, { value: found[place], enumerable: true }));
+    block.dataset.given = JSON.stringify(given);
+    delete block.dataset.later;
+    delete block.dataset.absent;
+  };
+  const wait = () => {
+    const asking = new XMLHttpRequest();
+    asking.open("GET", address, false); // a figure computes at once; this is for a hand that was quicker than the network
+    asking.send();
+    fill(JSON.parse(asking.responseText));
+  };
+  for (const [part, key] of places)
+    Object.defineProperty(part, key, { configurable: true, enumerable: true, get: () => (wait(), part[key]) });
+  let texts;
+  const load = async () => fill(await (texts ??= fetch(address).then((answer) => answer.json())));
+  for (const event of ["pointerenter", "pointerdown", "focusin"])
+    block.addEventListener(event, load, { once: true, signal });
+}
+
+function modelOf(block, figure, signal) {
   const given = JSON.parse(block.dataset.given ?? "{}");
+  completed(given, block, signal);
   const asked = figure.decode && new URLSearchParams(location.search).get(figure.figure.name);
   const values = { given, ...JSON.parse(block.dataset.start ?? "{}"), ...(asked && figure.decode(asked)) };
   const heard = {};
@@ -35,11 +66,11 @@ function modelOf(block, figure) {
 export async function mount(block) {
   const { default: figure } = await import(`./${block.dataset.live}.js`);
   if (!block.isConnected) return () => {};
-  const model = modelOf(block, figure);
-  const terms = [...document.querySelectorAll("[data-lights]")];
-  const termOf = (node) => node.dataset.lights;
   const ended = new AbortController();
   const { signal } = ended;
+  const model = modelOf(block, figure, signal);
+  const terms = [...document.querySelectorAll("[data-lights]")];
+  const termOf = (node) => node.dataset.lights;
   for (const node of terms) {
     for (const event of ["pointerenter", "focusin"])
       node.addEventListener(event, () => model.set("light", termOf(node)), { signal });
