@@ -72,7 +72,7 @@ def four_patients() -> list[Cohort]:
 def facts() -> dict[str, float]:
     return {
         name: value
-        for record in ("scale", "scale_memory", "processes", "processes_memory")
+        for record in ("scale", "scale_memory", "scale_growth", "processes", "processes_memory")
         for name, value in json.loads((RESULTS / f"{record}.json").read_text())["facts"].items()
     }
 
@@ -231,11 +231,11 @@ def test_parts_bound_what_a_step_holds(train):
     assert max(peaks) < known["bench_peak_whole_1000"] / 10
 
 
-def test_recorded_training_took_as_long_a_visit_in_a_large_cohort_and_cutting_batches_longer():
+def test_recorded_training_took_as_long_a_visit_in_a_large_cohort_and_cutting_batches_hardly_longer():
     known = facts()
     steps = [known[f"bench_scale_step_{n}"] for n in (1_000, 10_000, 100_000, 1_000_000)]
     assert max(steps) < 1.05 * min(steps)
-    assert known["bench_scale_batch_1000000_low"] > known["bench_scale_batch_1000_high"]
+    assert known["bench_scale_batch_1000000"] < 1.5 * known["bench_scale_batch_10000"]
     assert known["bench_scale_load_1000000_low"] > known["bench_scale_load_1000_high"]
     assert known["bench_scale_batch_1000000"] < known["bench_scale_step_1000000"] / 20
 

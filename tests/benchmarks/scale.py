@@ -110,7 +110,7 @@ def memory(cohorts: dict[int, Cohort]) -> dict[str, Any]:
 
 def peak_of_step(batch: Cohort, padded_visits: int) -> int:
     """Of the part with the largest peak: the parts are worked off one after the other."""
-    model = a_model()
+    model = a_model("padded")
 
     def work(part: Cohort) -> Callable[[], tuple[torch.Tensor, SurvivalRNN]]:
         outcome = part.outcome
@@ -160,8 +160,8 @@ def batches(cohort: Cohort, epoch: int) -> int:
     return sum(part.visits.n_visits for batch in chosen for part in batch.parts(PARTS))
 
 
-def a_model() -> SurvivalRNN:
-    return SurvivalRNN(SCHEMA, embedding=EMBEDDING, hidden=HIDDEN, time_features=False)
+def a_model(path: str = "staircase") -> SurvivalRNN:
+    return SurvivalRNN(SCHEMA, embedding=EMBEDDING, hidden=HIDDEN, time_features=False, path=path)
 
 
 class _Watched(Cohort):
