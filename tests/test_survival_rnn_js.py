@@ -331,7 +331,7 @@ WRONG_NUMBERS = [
     ),
     Mutant("visits counted from 1 by the truth", "trend: k,", "trend: k + 1,", "teaching"),
     Mutant("a statin at this visit alone", "Number(onRecord.has(code.statin))", "Number(now(code.statin))", "teaching"),
-    Mutant("effects without their scale", "scale * sum(", "sum(", "teaching"),
+    Mutant("effects without their scale", "scale * first", "first", "teaching"),
     Mutant("the second cause scaled, too", "const other = second", "const other = scale * second", "teaching"),
     Mutant("the statin forgotten", " + second.statin * reads.statin", "", "teaching"),
 ]
