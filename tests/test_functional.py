@@ -241,6 +241,13 @@ def test_fast_loss_is_its_formula_in_value_slope_and_slope_of_the_slope(patients
         torch.testing.assert_close(fast, formula, rtol=1e-14, atol=1e-300)
 
 
+def test_an_exposure_of_one_for_each_patient_is_that_of_one_for_all_bit_by_bit(monkeypatch: pytest.MonkeyPatch) -> None:
+    logits, stop, observed, start, _ = random_case(30, 5)
+    for_all = F.hazard_nll(logits, stop, observed, start)
+    monkeypatch.setattr(F, "_nll", None)  # the fast way alone
+    assert torch.equal(F.hazard_nll(logits, stop, observed, start, torch.ones(30)), for_all)
+
+
 @pytest.mark.parametrize("wrong", [NAN, math.inf, -math.inf])
 @pytest.mark.parametrize("seen", [True, False], ids=["event", "censored"])
 @pytest.mark.parametrize("row", [0, 3], ids=["a row before the last", "the last row"])

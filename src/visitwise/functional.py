@@ -245,13 +245,21 @@ def hazard_nll(
     check_outcome(hazard_logits.shape[:-1], hazard_logits.shape[-1], stop, observed, start)
     hazard_logits = widen(hazard_logits)
 
-    if isinstance(censored_exposure, Tensor) or censored_exposure != 1:
+    if not _is_full(censored_exposure, stop.shape):
         nll = _nll(hazard_logits, start, stop, observed, _exposure(censored_exposure, hazard_logits, stop.shape))
     else:
         nll = _NLL.apply(hazard_logits, start, stop, observed)  # type: ignore[no-untyped-call]
     if not bool(nll.isfinite().all()):  # as it is if a counted logit is not
         check_finite(hazard_logits, _between(hazard_logits, start, stop))
     return _reduce(nll, reduction)
+
+
+def _is_full(censored_exposure: float | Tensor, shape: torch.Size) -> bool:
+    """Whether every exposure is 1, and nobody wants its slope."""
+    if isinstance(censored_exposure, Tensor):
+        as_expected = censored_exposure.shape in ((), shape) and not censored_exposure.requires_grad
+        return as_expected and bool((censored_exposure == 1).all())
+    return censored_exposure == 1
 
 
 def _nll(
