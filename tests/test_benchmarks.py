@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from tests.benchmarks import __main__ as suite
-from tests.benchmarks import pieces, records, training_speed
+from tests.benchmarks import pieces, records, time_to_fit, training_speed
 from tests.benchmarks.patients import a_cohort, about, even_cohort, lists_of
 from tests.benchmarks.time_to_fit import Run, SoftBuckets, TextbookRNN, clamped
 from tests.built import ROOT
@@ -81,6 +81,19 @@ def test_soft_buckets_deal_everybody_once_and_like_to_like() -> None:
 
     hard, changed, random = spread(cohort, 20), spread(soft, 20), spread(cohort, 1)
     assert hard < 0.5 * changed < 0.5 * random
+
+
+def test_the_picture_has_a_curve_for_each_way_and_says_where_it_ends() -> None:
+    facts = {"bench_fit_target": 0.077}
+    for place, (name, *_) in enumerate(time_to_fit.LINES, start=1):
+        for epoch in range(time_to_fit.EPOCHS):
+            facts[f"bench_fit_{name}_epoch_{epoch + 1}_at"] = place * (epoch + 1.0)
+            facts[f"bench_fit_{name}_epoch_{epoch + 1}_nll"] = 0.1 / (epoch + 1)
+    (axes,) = time_to_fit.draw(facts).axes
+    drawn = [line for line in axes.get_lines() if len(line.get_xdata()) == time_to_fit.EPOCHS]
+    assert [line.get_xdata()[0] for line in drawn] == [1.0, 2.0, 3.0, 4.0]
+    said = time_to_fit.words(facts)
+    assert all(f"{name}, 0.100 after {place:.1f} s" in said for place, (_, name, *_) in enumerate(time_to_fit.LINES, 1))
 
 
 def test_time_to_an_nll_lies_between_two_epochs_or_is_never() -> None:

@@ -8,7 +8,7 @@ import pytest
 import torch
 from matplotlib.figure import Figure
 
-from tests.benchmarks import scale
+from tests.benchmarks import records, scale
 from visitwise.cohort import require_disjoint
 
 FACTS = {f"bench_scale_visits_{size}": 10.0 * size for size in scale.SIZES} | {
@@ -53,6 +53,7 @@ def test_the_picture_is_drawn_from_the_records_to_the_same_bytes(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(scale, "RESULTS", tmp_path)
+    monkeypatch.setattr(records, "RESULTS", tmp_path)
     for name, facts in (("scale_growth", FACTS), ("scale_metrics", {})):
         (tmp_path / f"{name}.json").write_text(json.dumps({"facts": facts, "alt": "of another day"}), "utf-8")
     drawn = []

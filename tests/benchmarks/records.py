@@ -16,6 +16,8 @@ from typing import Any
 
 import numpy as np
 import torch
+from matplotlib import rc_context, style
+from matplotlib.figure import Figure
 
 RESULTS = Path(__file__).parent / "results"
 TURNS = 7
@@ -98,6 +100,15 @@ def main(description: str, tables: Mapping[str, Callable[[], Table]], **about: A
             text = json.dumps(table, indent=1, ensure_ascii=False) + "\n"
             (RESULTS / f"{name}.json").write_text(text, encoding="utf-8")
     return bool(options.record)
+
+
+def keep_picture(name: str, alt: str, draw: Callable[[], Figure]) -> None:
+    """Draw what stands above a record's table, and say it in the record; the same bytes from the same numbers."""
+    record = RESULTS / f"{name}.json"
+    table = json.loads(record.read_text(encoding="utf-8")) | {"alt": alt}
+    record.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    with style.context("visitwise.survival"), rc_context({"svg.hashsalt": name}):
+        draw().savefig(RESULTS / f"{name}.svg", metadata={"Date": None})
 
 
 def row(*cells: str) -> list[str]:

@@ -25,13 +25,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from matplotlib import rc_context, style
 from matplotlib.figure import Figure
 from torch import Tensor
 
 from tests.benchmarks.packing import peak
 from tests.benchmarks.patients import EMBEDDING, HIDDEN, SCHEMA, ragged_cohort
-from tests.benchmarks.records import RESULTS, Table, main
+from tests.benchmarks.records import RESULTS, Table, keep_picture, main
 from visitwise import metrics, plots
 from visitwise.cohort import Cohort, CohortWriter
 from visitwise.functional import hazard_nll
@@ -218,16 +217,17 @@ def growth(folders: dict[int, Path], simulated: dict[int, Path]) -> dict[str, An
             cells += [quartiles(facts, f"bench_scale_{name}_{size}", a_visit)]
         facts |= {f"bench_scale_{name}_{size}": value for name, value in held[size].items()}
         facts[f"bench_scale_visits_{size}"] = n_visits
-        memory = [f"{held[size][name]:,.0f}" for name in ("drawing", "opened", "private", "batched", "private_batched")]
+        of = {name: f"{value:,.0f}" for name, value in held[size].items()}
+        memory = [of["drawing"], f"{of['opened']} ({of['private']})", f"{of['batched']} ({of['private_batched']})"]
         rows.append([f"{size:,}", f"{n_visits:,}", *cells, *memory])
         print("  ".join(rows[-1]), flush=True)
-    memory_of = ("Drawing, MB", "Opened, MB", "of it private", "After batches, MB", "of it private")
-    columns = ["Patients", "Visits", "Drawing, µs a visit", "An epoch, µs a visit", *memory_of]
+    columns = ["Patients", "Visits", "Drawing, µs", "An epoch, µs", "Drawing, MB", "Opened, MB", "Batches, MB"]
     title = (
-        "CPU time on one thread: median [quartiles]. The simulator's patients, about 11.5 visits of 3 codes: drawn and "
-        "written in shards, then a whole epoch of `fit`, embedding 32, hidden 32. MB that a process holds, PyTorch "
-        f"included: at most while it draws; and for the random patients, once they are open and after {AT_MOST} "
-        "batches. Private is what only this process has; the rest are pages of files, which the system can take back."
+        "CPU time on one thread, for each visit: median [quartiles]. The simulator's patients, about 11.5 visits of 3 "
+        "codes: drawn and written in shards, then a whole epoch of `fit`, embedding 32, hidden 32. MB that a process "
+        "holds, PyTorch included: at most while it draws; and for the random patients, once they are open and after "
+        f"{AT_MOST} batches; in brackets what is private to it. The rest are pages of files, which the system can take "
+        "back."
     )
     return {"title": title, "columns": columns, "rows": rows, "turns": WHOLE_TURNS, "facts": facts}
 
@@ -383,11 +383,7 @@ def picture() -> None:
     facts: dict[str, float] = {}
     for name in ("scale_growth", "scale_metrics"):
         facts |= json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))["facts"]
-    record = RESULTS / "scale_growth.json"
-    table = json.loads(record.read_text(encoding="utf-8")) | {"alt": words(facts)}
-    record.write_text(json.dumps(table, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
-    with style.context("visitwise.survival"), rc_context({"svg.hashsalt": "scale_growth"}):
-        draw(facts).savefig(RESULTS / "scale_growth.svg", metadata={"Date": None})
+    keep_picture("scale_growth", words(facts), lambda: draw(facts))
 
 
 # ------------------------------------------------------------------------------------------------------------- record

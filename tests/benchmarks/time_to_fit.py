@@ -6,6 +6,7 @@ All ways train equal models on the same patients with `fit`. They differ in how 
 in how a batch meets the recurrence.
 """
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -14,11 +15,12 @@ from typing import Any
 import numpy as np
 import torch
 from jaxtyping import Int
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from tests.benchmarks.patients import lists_of
-from tests.benchmarks.records import Table, main, row
-from visitwise import textbook
+from tests.benchmarks.records import RESULTS, Table, keep_picture, main, row
+from visitwise import plots, textbook
 from visitwise.cohort import Cohort, Outcome
 from visitwise.functional import Reduction
 from visitwise.metrics import nll_per_row
@@ -177,6 +179,10 @@ def speed_told_twice() -> Table:
         times = np.array([run.time_to(target) for run in runs[way.name]])
         best = np.array([run.nll.min() for run in runs[way.name]])
         reached = int(np.isfinite(times).sum())
+        for epoch in range(EPOCHS):
+            place = f"bench_fit_{way.name}_epoch_{epoch + 1}"
+            facts[f"{place}_at"] = np.median([run.seconds[epoch] for run in runs[way.name]])
+            facts[f"{place}_nll"] = np.median([run.nll[epoch] for run in runs[way.name]])
         facts |= {f"bench_fit_{way.name}_rate": np.median(rate), f"bench_fit_{way.name}_best": np.median(best)}
         facts |= {f"bench_fit_{way.name}_reached": reached}
         cells = [f"never in {len(SEEDS)}" if not reached else f"{reached} of {len(SEEDS)}", ""]
@@ -197,9 +203,62 @@ def speed_told_twice() -> Table:
     }
 
 
+# ------------------------------------------------------------------------------------------------------------ picture
+
+LINES = (  # way, in words, colour, line, and where its name stands: beside which epoch, how far off, on which side
+    ("textbook", "the textbook", "muted", "-", 0, (8, 6), "left"),
+    ("padded", "padded whole", "survival", "-", 5, (0, -15), "center"),
+    ("staircase", "the default", "hazard", "-", 3, (-6, -10), "right"),
+    ("hard", "sorted", "wrong", "--", 0, (10, 0), "left"),
+)
+
+
+def draw(facts: dict[str, float]) -> Figure:
+    """NLL of other patients against the seconds that training has taken, epoch by epoch."""
+    figure = Figure(figsize=(6.4, 4.6))
+    axes = figure.subplots()
+    for name, words, role, line, epoch, nudge, side in LINES:
+        seconds, nll = curve(facts, name)
+        colour = plots.COLOURS[role]
+        axes.plot(seconds, nll, line, marker="o", markersize=5, color=colour)
+        place = (seconds[epoch], nll[epoch])
+        axes.annotate(words, place, nudge, textcoords="offset points", color=colour, ha=side, va="center")
+    axes.axhline(facts["bench_fit_target"], color=plots.COLOURS["muted"], linewidth=1, linestyle=":")
+    last = curve(facts, "textbook")[0][-1]
+    axes.set(xscale="log", xlabel="seconds of training", ylabel="NLL of others, a row", xlim=(None, last * 1.6))
+    ticks = [tick for tick in (0.5, 1, 2, 5, 10, 20, 50, 100, 200) if tick <= last * 1.5]
+    axes.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    axes.minorticks_off()
+    axes.margins(y=0.1)
+    return figure
+
+
+def curve(facts: dict[str, float], name: str) -> tuple[list[float], list[float]]:
+    places = [f"bench_fit_{name}_epoch_{epoch + 1}" for epoch in range(EPOCHS)]
+    return [facts[f"{place}_at"] for place in places], [facts[f"{place}_nll"] for place in places]
+
+
+def words(facts: dict[str, float]) -> str:
+    """The picture for those who do not see it."""
+    ends = []
+    for name, said, *_ in LINES:
+        seconds, nll = curve(facts, name)
+        ends.append(f"{said}, {nll[0]:.3f} after {seconds[0]:.1f} s to {nll[-1]:.4f} after {seconds[-1]:.1f} s")
+    target = facts["bench_fit_target"]
+    return (
+        f"NLL of other patients against seconds of training, epoch by epoch: {'; '.join(ends)}. Dotted: {target:.4f}."
+    )
+
+
 def _each(values: np.ndarray, form: str) -> str:
     return ", ".join(format(value, form) for value in values)
 
 
-if __name__ == "__main__":
-    main(__doc__ or "", {"time_to_fit": speed_told_twice})
+def picture() -> None:
+    """`time_to_fit.svg`, from the record."""
+    facts = json.loads((RESULTS / "time_to_fit.json").read_text(encoding="utf-8"))["facts"]
+    keep_picture("time_to_fit", words(facts), lambda: draw(facts))
+
+
+if __name__ == "__main__" and main(__doc__ or "", {"time_to_fit": speed_told_twice}):
+    picture()

@@ -181,11 +181,11 @@ def arms_of(shape: Shape, batch_size: int) -> tuple[dict[str, Step], dict[str, i
 # ------------------------------------------------------------------------------------------------------------- tables
 
 
-def speed() -> Table:
-    """Every way, shape and size of batch, on one thread, in CPU time."""
+def speed(shapes: list[Shape]) -> Table:
+    """Every way and size of batch, on one thread, in CPU time."""
     rows: list[list[str]] = []
     facts: dict[str, float] = {}
-    for shape in SHAPES:
+    for shape in shapes:
         for batch_size in (64, 256, 1024) if shape is TYPICAL else (64, 256):
             arms, steps, longer = arms_of(shape, batch_size)
             rates = compare(arms, steps, TURNS)
@@ -202,7 +202,7 @@ def speed() -> Table:
                         facts |= quartiles(f"{fact}_over_{other}", times)
                         cells[place] = spread(times, ".1f")
                 rows.append(row(f"{shape.name}, {batch_size}", WORDS[name], f"{np.median(rates[name]):,.0f}", *cells))
-    sizes = "; ".join(f"{shape.name}: {shape.words}, vocabulary {shape.vocabulary:,}" for shape in SHAPES)
+    sizes = "; ".join(f"{shape.name}: {shape.words}, vocabulary {shape.vocabulary:,}" for shape in shapes)
     return {
         "title": (
             f"Training steps on one thread, CPU time, median [quartiles]. Embedding {EMBEDDING}, hidden {HIDDEN}; "
@@ -321,7 +321,8 @@ if __name__ == "__main__":
     main(
         __doc__ or "",
         {
-            "training_speed": speed,
+            "training_speed": lambda: speed([TYPICAL]),
+            "training_shapes": lambda: speed([shape for shape in SHAPES if shape is not TYPICAL]),
             "training_threads": threads,
             "training_memory": memory,
             "training_parts": where_the_time_goes,
