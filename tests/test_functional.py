@@ -252,12 +252,15 @@ def test_an_exposure_of_one_for_each_patient_is_that_of_one_for_all_bit_by_bit(m
 @pytest.mark.parametrize("seen", [True, False], ids=["event", "censored"])
 @pytest.mark.parametrize("row", [0, 3], ids=["a row before the last", "the last row"])
 @pytest.mark.parametrize("patients", [2, 40], ids=["fewer patients than visits", "more"])
-def test_a_counted_logit_that_is_not_finite_is_refused(patients: int, row: int, seen: bool, wrong: float) -> None:
+@pytest.mark.parametrize("exposure", [1.0, 0.5])
+def test_a_counted_logit_that_is_not_finite_is_refused(
+    exposure: float, patients: int, row: int, seen: bool, wrong: float
+) -> None:
     logits = torch.zeros(patients, 6)
     logits[1, row] = wrong
     stop, observed = torch.full((patients,), 4), torch.full((patients,), seen)
     with pytest.raises(ValueError, match=rf"patient at index 1, row {row}, is {wrong}; expected a finite number"):
-        F.hazard_nll(logits, stop, observed)
+        F.hazard_nll(logits, stop, observed, censored_exposure=exposure)
 
 
 def test_flat_loss_passes_gradcheck() -> None:

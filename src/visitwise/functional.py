@@ -245,11 +245,13 @@ def hazard_nll(
     check_outcome(hazard_logits.shape[:-1], hazard_logits.shape[-1], stop, observed, start)
     hazard_logits = widen(hazard_logits)
 
-    if not _is_full(censored_exposure, stop.shape):
-        nll = _nll(hazard_logits, start, stop, observed, _exposure(censored_exposure, hazard_logits, stop.shape))
-    else:
+    full = _is_full(censored_exposure, stop.shape)
+    if full:
         nll = _NLL.apply(hazard_logits, start, stop, observed)  # type: ignore[no-untyped-call]
-    if not bool(nll.isfinite().all()):  # as it is if a counted logit is not
+    else:
+        nll = _nll(hazard_logits, start, stop, observed, _exposure(censored_exposure, hazard_logits, stop.shape))
+    # `_NLL` is infinite if a counted logit is not finite; to the formula, minus infinity is a hazard of 0.
+    if not full or not bool(nll.isfinite().all()):
         check_finite(hazard_logits, _between(hazard_logits, start, stop))
     return _reduce(nll, reduction)
 

@@ -78,7 +78,7 @@ def run_in_stretches(
     Examples:
         >>> visits = Visits.from_lists([[["asthma"], ["gout"], []], [["gout"]]], day=[[0, 90, 95], [0]])
         >>> lstm = nn.LSTM(input_size=2, hidden_size=3, batch_first=True)
-        >>> vectors = torch.randn(4, 2)
+        >>> vectors = torch.arange(8.0).reshape(4, 2) / 8
         >>> states = run_in_stretches(lstm, visits, vectors)
         >>> torch.allclose(states[3], lstm(vectors[None, 3:])[0][0, 0])  # the second patient alone
         True
