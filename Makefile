@@ -88,7 +88,7 @@ clean: ## Remove what the commands made, except .venv and node_modules
 lock: python ## Rewrite requirements.lock from what pyproject.toml asks for today
 	rm -rf build/lock
 	$(PYTHON) -m venv build/lock
-	build/lock/bin/python -m pip install torch==2.13.0 '.[datasets,notebooks,site,test]'
+	build/lock/bin/python -m pip install torch==2.13.0 '.[datasets,meds,notebooks,site,test]'
 	build/lock/bin/python $(BUILD)/lock.py > build/requirements.lock
 	mv build/requirements.lock requirements.lock
 
