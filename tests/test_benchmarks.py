@@ -103,7 +103,7 @@ def test_time_to_an_nll_lies_between_two_epochs_or_is_never() -> None:
     assert math.isnan(run.time_to(0.05))
 
 
-@pytest.mark.parametrize("path", ["padded", "staircase"])
+@pytest.mark.parametrize("path", ["padded", "staircase", "rows"])
 def test_every_way_takes_as_many_patients_a_step_as_it_says(few: Cohort, path: str) -> None:
     steps = [
         training_speed.our_step(few, 16, path=path, window=2, padded_visits=32),

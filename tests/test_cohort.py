@@ -493,6 +493,22 @@ def test_a_part_without_room_for_a_visit_is_refused() -> None:
         list(oracles.random_cohort(2).parts(0))
 
 
+@pytest.mark.parametrize("visits", [1, 7, 40, 10_000])
+def test_portions_hold_every_patient_once_in_order_and_about_as_many_visits(visits: int) -> None:
+    cohort = oracles.random_cohort(60)
+    portions = list(cohort.portions(visits))
+    together = torch.cat([portion.visits.patient_id for portion in portions])
+    assert torch.equal(together, cohort.visits.patient_id)
+    with_blanks = [portion.visits.n_visits + len(portion) for portion in portions]
+    assert max(with_blanks) <= visits + int(cohort.visits.length.max())
+    assert len(portions) <= -(-sum(with_blanks) // visits)
+
+
+def test_portions_below_one_visit_are_refused() -> None:
+    with pytest.raises(ValueError, match="visits is 0; expected at least 1"):
+        list(oracles.random_cohort(2).portions(0))
+
+
 def tampered(folder: Path, change: Callable[[dict[str, Any]], Any]) -> Path:
     """A saved cohort whose description is what `change` makes of it."""
     oracles.random_cohort(5).save(folder / "cohort")

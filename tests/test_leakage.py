@@ -95,7 +95,7 @@ def test_an_edit_refuses_a_visit_that_the_patient_does_not_have() -> None:
 
 
 @pytest.mark.parametrize("cell", ["lstm", "gru"])
-@pytest.mark.parametrize("path", ["padded", "packed", "staircase"])
+@pytest.mark.parametrize("path", ["padded", "packed", "staircase", "rows"])
 def test_a_forward_model_is_clean(cell: str, path: str) -> None:
     cohort = random_cohort(60, seed=1)
     report = check_no_leak(cohort, model_of(cohort, cell=cell, path=path), **QUIET)

@@ -13,7 +13,7 @@ from visitwise.losses import outcome_nll
 from visitwise.model import CompetingRisksRNN, HorizonRNN, SurvivalRNN
 from visitwise.visits import Schema, Visits
 
-PATHS = ["padded", "packed", "staircase"]
+PATHS = ["padded", "packed", "staircase", "rows"]
 SETTINGS = [{"cell": cell, "path": path} for cell in ("lstm", "gru") for path in PATHS]
 
 

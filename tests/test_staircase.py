@@ -15,6 +15,10 @@ def drawn(n_patients: int, seed: int) -> Tensor:
     return torch.randint(1, 12, (n_patients,), generator=torch.Generator().manual_seed(seed))
 
 
+def vectors_of(visits: Visits, dtype: torch.dtype = torch.float32) -> Tensor:
+    return torch.randn(visits.n_visits, 3, dtype=dtype, generator=torch.Generator().manual_seed(0))
+
+
 def cost(length: Tensor, cuts: list[int], call: float, step: float) -> float:
     """Of stretches between these visits, counted patient by patient."""
     return sum((stop - first) * (int((length > first).sum()) + step) + call for first, stop in pairwise(cuts))
@@ -57,7 +61,7 @@ def test_the_kernel_is_called_once_for_each_stretch_on_no_more_than_its_cells() 
             boxes.append(tuple(box.shape[:2]))
             return super().forward(box, state)
 
-    run_in_stretches(Counted(3, 4, batch_first=True), visits, torch.randn(visits.n_visits, 3))
+    run_in_stretches(Counted(3, 4, batch_first=True), visits, vectors_of(visits))
     expected = stretches(visits.length, call=CALL, step=STEP)
     assert len(expected) > 1
     assert boxes == [(n_patients, stop - first) for first, stop, n_patients in expected]
@@ -67,7 +71,7 @@ def test_the_kernel_is_called_once_for_each_stretch_on_no_more_than_its_cells() 
 def test_each_patient_is_as_if_alone(kind: type[nn.LSTM | nn.GRU]) -> None:
     visits = random_cohort(150, seed=1).visits
     recurrence = kind(3, 4, num_layers=2, batch_first=True).double()
-    vectors = torch.randn(visits.n_visits, 3, dtype=torch.float64)
+    vectors = vectors_of(visits, torch.float64)
     states = run_in_stretches(recurrence, visits, vectors)
     assert len(stretches(visits.length)) > 1
     begin = visits.visit_offsets.tolist()

@@ -119,6 +119,7 @@ def test_working_a_batch_off_in_parts_gives_the_gradient_of_the_batch() -> None:
     whole = gradient([cohort])
     for padded_visits in (1, 20, 100):
         torch.testing.assert_close(gradient(cohort.parts(padded_visits)), whole, rtol=0, atol=1e-10)
+        torch.testing.assert_close(gradient(cohort.portions(padded_visits)), whole, rtol=0, atol=1e-10)
 
 
 def test_resuming_gives_the_weights_of_a_run_that_was_never_stopped(

@@ -57,10 +57,10 @@ def check_outcome(
             raise ValueError(f"{name} has dtype {values.dtype}; expected whole numbers")
     if observed.dtype != torch.bool:
         raise ValueError(f"observed has dtype {observed.dtype}; expected bool (True where the event was seen)")
-    if start is None and isinstance(width, int) and stop.numel():
-        lowest, highest = stop.aminmax()
-        if lowest >= 1 and highest <= width:
-            return  # the usual case, in one look
+    if isinstance(width, int) and stop.numel():  # the usual case, in few looks
+        rows = stop if start is None else stop - start
+        if rows.min().item() >= 1 and stop.max().item() <= width and (start is None or start.min().item() >= 0):
+            return
     start = torch.zeros_like(stop) if start is None else start
     refuse(start < 0, start, "start is {value}{at}; expected 0 or more")
     refuse(stop <= start, stop, "stop is {value}{at}; expected at least one row after start, so above {limit}", start)

@@ -16,11 +16,11 @@ def offsets_of(lengths: Sequence[int] | Tensor) -> Tensor:
     return torch.cat([lengths.new_zeros(1), lengths.cumsum(0)])
 
 
-def ranges(begin: Tensor, length: Tensor) -> Tensor:
-    """`begin[0], begin[0] + 1, ...` for `length[0]` numbers, then the same for the next."""
-    end = length.cumsum(0)
-    total = int(end[-1]) if end.numel() else 0
-    shift = torch.repeat_interleave(begin - end + length, length, output_size=total)
+def ranges(begin: Tensor, length: Tensor, offsets: Tensor | None = None) -> Tensor:
+    """`begin[0], begin[0] + 1, ...` for `length[0]` numbers, then the same for the next; `offsets`: of the lengths."""
+    offsets = offsets_of(length) if offsets is None else offsets
+    total = int(offsets[-1])
+    shift = torch.repeat_interleave(begin - offsets[:-1], length, output_size=total)
     return torch.arange(total, device=begin.device) + shift
 
 

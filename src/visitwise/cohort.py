@@ -161,6 +161,39 @@ class Cohort:
         """Number of patients."""
         return len(self.visits)
 
+    @property
+    def shape(self) -> tuple[int]:
+        """Number of patients, as an array of patients would have it: scikit-learn's splitters ask for it."""
+        return (len(self),)
+
+    def __getitem__(self, patients: object) -> Self:
+        """The patients at these positions, in this order: `cohort[[3, 0]]`, `cohort[:100]`, or a mask.
+
+        It is what scikit-learn's splitters ask of an array. As in `split`, nothing is copied before it is needed.
+
+        Raises:
+            ValueError: It is a single number, or nothing that picks patients, or it picks none.
+
+        Examples:
+            >>> visits = Visits.from_lists([[["a"]], [["b"]], [["a"]]], day=[[0]] * 3)
+            >>> cohort = Cohort(visits, Outcome.of(torch.ones(3, dtype=torch.long), torch.zeros(3)))
+            >>> cohort[[2, 0]].visits.patient_id.tolist()
+            [2, 0]
+            >>> len(cohort[1:]), len(cohort[cohort.visits.patient_id < 2])
+            (2, 2)
+        """
+        if isinstance(patients, tuple) and len(patients) == 2 and patients[1] is Ellipsis:
+            patients = patients[0]  # scikit-learn's way to take rows of an array
+        every = np.arange(len(self))
+        positions = np.asarray(every[patients] if isinstance(patients, slice) else patients)
+        if positions.ndim != 1 or (positions.size and positions.dtype.kind not in "iub"):
+            given = f"indexed by {positions.tolist()!r}"
+            raise ValueError(f"the cohort is {given:.80}; expected positions, such as cohort[[3]], a slice or a mask")
+        positions = every[positions.astype(bool if positions.dtype.kind == "b" else np.int64)]
+        if len(positions) == 0:
+            raise ValueError(f"0 of {len(self)} patients are chosen; expected at least one")
+        return self._choose(torch.from_numpy(positions))
+
     def __repr__(self) -> str:
         events = int(self.outcome.observed.sum())
         return (
@@ -222,14 +255,8 @@ class Cohort:
             >>> [len(part) for part in cohort.split([0.8, 0.2], seed=0)]
             [8, 2]
         """
-        if min(fractions, default=0) <= 0 or abs(sum(fractions) - 1) > 1e-9:
-            raise ValueError(f"the shares are {list(fractions)}; expected positive numbers that sum to 1")
-        order = torch.from_numpy(np.random.default_rng(seed).permutation(len(self)))
-        cuts = [round(float(share) * len(self)) for share in np.cumsum(fractions)]
-        parts = [order[begin:end] for begin, end in zip([0, *cuts[:-1]], cuts, strict=True)]
-        if any(len(part) == 0 for part in parts):
-            raise ValueError(f"{len(self)} patients are too few for parts of {list(fractions)}; expected one in each")
-        return tuple(self._choose(part.sort().values) for part in parts)
+        parts = by_lot(len(self), fractions, seed=seed)
+        return tuple(self._choose(part) for part in parts)
 
     def _choose(self, patients: Int[Tensor, " chosen"]) -> Self:
         """As `select`, but for visits that are not copied before they are needed."""
@@ -290,6 +317,32 @@ class Cohort:
             end = begin + max(1, padded_visits // int(length[begin]))
             yield self.select(order[begin:end])
             begin = end
+
+    def portions(self, visits: int) -> Iterator[Self]:
+        """The same patients, in their order, in portions of about equal size: the fewest of about so many visits.
+
+        A record counts one visit more than it has, which is what it takes beside others in rows (`visitwise.rows`). As
+        with `parts`, losses summed over the portions have the gradient of the batch.
+
+        Raises:
+            ValueError: `visits` is below 1.
+
+        Examples:
+            >>> visits = Visits.from_lists([[["a"]], [["a"]] * 6, [["a"]] * 5], day=[[0], range(6), range(5)])
+            >>> cohort = Cohort(visits, Outcome.of(torch.tensor([1, 6, 5]), torch.tensor([True, True, False])))
+            >>> [portion.visits.length.tolist() for portion in cohort.portions(visits=9)]
+            [[1, 6], [5]]
+        """
+        if visits < 1:
+            raise ValueError(f"visits is {visits}; expected at least 1")
+        end = (self.visits.length + 1).cumsum(0)
+        n_portions = math.ceil(int(end[-1]) / visits)
+        if n_portions == 1:
+            yield self
+            return
+        portion = (end - 1) * n_portions // end[-1]
+        for patients in torch.arange(len(self)).split(portion.unique_consecutive(return_counts=True)[1].tolist()):
+            yield self.select(patients)
 
     # ----------------------------------------------------------------------------------------------------- to disk
 
@@ -378,6 +431,7 @@ class CohortWriter:
         self._arrays: dict[str, _GrowingArray] = {}
         self._schema: dict[str, list[str]] | None = None
         self._n_parts = 0
+        self.note: dict[str, Any] | None = None
         if not self._goes_on():
             shutil.rmtree(self._unfinished, ignore_errors=True)
             self._unfinished.mkdir(parents=True)
@@ -416,8 +470,11 @@ class CohortWriter:
         self._schema = schema
         self._n_parts += 1
 
-    def keep(self) -> None:
+    def keep(self, note: Mapping[str, Any] | None = None) -> None:
         """Have what was written so far on the disk, so that an interruption from here on does not lose it.
+
+        Args:
+            note: What the next writer is to know, as JSON has it; its `note` says so.
 
         Raises:
             OSError: The disk is full.
@@ -427,12 +484,16 @@ class CohortWriter:
                 array.flush()
             written = {name: [array.dtype.str, *array.shape] for name, array in self._arrays.items()}
             state = {"origin": self._origin, "schema": self._schema, "parts": self._n_parts, "arrays": written}
+            state["note"] = self.note = json.loads(json.dumps(note))
             unfinished = self._unfinished / "written.json.unfinished"
             unfinished.write_text(json.dumps(state), encoding="utf-8")
             unfinished.replace(self._unfinished / "written.json")
 
-    def finish(self) -> None:
+    def finish(self, texts: Mapping[str, str] | None = None) -> None:
         """Give the folder its name.
+
+        Args:
+            texts: Further files of the folder, by name, such as the choices that made the cohort.
 
         Raises:
             ValueError: Nothing was written, or a patient is in two of the parts.
@@ -447,7 +508,8 @@ class CohortWriter:
             shapes = {name: array.shape for name, array in self._arrays.items() if name in names}
             manifest = {"format": FORMAT, "schema": self._schema, "shapes": shapes}
             text = json.dumps(manifest, indent=1, ensure_ascii=False)
-            (self._unfinished / "cohort.json").write_text(text, encoding="utf-8")
+            for name, content in {**(texts or {}), "cohort.json": text}.items():
+                (self._unfinished / name).write_text(content, encoding="utf-8")
         if self._n_parts > 1:
             require_disjoint(Cohort.load(self._unfinished))
         (self._unfinished / "written.json").unlink(missing_ok=True)
@@ -456,9 +518,9 @@ class CohortWriter:
     def __enter__(self) -> Self:
         return self
 
-    def __exit__(self, *error: object) -> None:
+    def __exit__(self, kind: object, error: object, trace: object) -> None:
         self._close()
-        if self._origin is None:
+        if self._origin is None or isinstance(error, ValueError):  # what is wrong now would be wrong again
             shutil.rmtree(self._unfinished, ignore_errors=True)
 
     def _close(self) -> None:
@@ -476,7 +538,7 @@ class CohortWriter:
                 return False
             for name, (dtype, *shape) in state["arrays"].items():
                 self._arrays[name] = _GrowingArray(self._path(name), np.dtype(dtype), shape)
-            self._schema, self._n_parts = state["schema"], state["parts"]
+            self._schema, self._n_parts, self.note = state["schema"], state["parts"], state["note"]
         except (OSError, ValueError, KeyError, TypeError):  # no such files, or not what a writer leaves
             self._close()
             self._arrays = {}
@@ -546,6 +608,26 @@ class _GrowingArray:
         description = {"descr": self.dtype.str, "fortran_order": False, "shape": tuple(self.shape)}
         np.lib.format.write_array_header_1_0(header, description)
         return header.getvalue()
+
+
+def by_lot(n_patients: int, fractions: Sequence[float], *, seed: int) -> list[Int[Tensor, " chosen"]]:
+    """Positions of patients dealt at random into parts of these shares, each part in rising order.
+
+    Raises:
+        ValueError: The shares do not sum to 1, or a part would be empty.
+
+    Examples:
+        >>> [part.tolist() for part in by_lot(5, [0.6, 0.4], seed=0)]
+        [[2, 3, 4], [0, 1]]
+    """
+    if min(fractions, default=0) <= 0 or abs(sum(fractions) - 1) > 1e-9:
+        raise ValueError(f"the shares are {list(fractions)}; expected positive numbers that sum to 1")
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(n_patients))
+    cuts = [round(float(share) * n_patients) for share in np.cumsum(fractions)]
+    parts = [order[begin:end] for begin, end in zip([0, *cuts[:-1]], cuts, strict=True)]
+    if any(len(part) == 0 for part in parts):
+        raise ValueError(f"{n_patients} patients are too few for parts of {list(fractions)}; expected one in each")
+    return [part.sort().values for part in parts]
 
 
 def require_disjoint(*cohorts: Cohort) -> None:

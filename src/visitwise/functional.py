@@ -7,6 +7,7 @@ Row `k` is the interval that begins when visit `k` closes and ends at the next c
 Half precision is widened to float32 first: in bfloat16 a sigmoid is exactly 1 from logit 6.25 on.
 """
 
+import math
 from typing import Any, Literal, NamedTuple
 
 import torch
@@ -250,10 +251,11 @@ def hazard_nll(
         nll = _NLL.apply(hazard_logits, start, stop, observed)  # type: ignore[no-untyped-call]
     else:
         nll = _nll(hazard_logits, start, stop, observed, _exposure(censored_exposure, hazard_logits, stop.shape))
+    reduced = _reduce(nll, reduction)
     # `_NLL` is infinite if a counted logit is not finite; to the formula, minus infinity is a hazard of 0.
-    if not full or not bool(nll.isfinite().all()):
+    if not full or not math.isfinite((reduced.sum() if reduced.dim() else reduced).item()):
         check_finite(hazard_logits, _between(hazard_logits, start, stop))
-    return _reduce(nll, reduction)
+    return reduced
 
 
 def _is_full(censored_exposure: float | Tensor, shape: torch.Size) -> bool:
@@ -284,10 +286,11 @@ class _NLL(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, hazard_logits: Tensor, start: Tensor | None, stop: Tensor, observed: Tensor) -> Tensor:
-        rows = _only(hazard_logits, start, stop)
-        last, sign = stop.long()[..., None] - 1, (1 - 2 * observed.to(rows.dtype))[..., None]
-        turned = sign * rows.gather(-1, last)
-        rows.scatter_(-1, last, turned.nan_to_num_(torch.inf, torch.inf, torch.inf))  # what was not finite stays inf
+        last = (stop.long() - 1).unsqueeze(-1)
+        sign = torch.where(observed, -1.0, 1.0).to(hazard_logits.dtype).unsqueeze(-1)
+        turned = hazard_logits.scatter(-1, last, sign * hazard_logits.gather(-1, last))
+        # What is not finite becomes inf, which a counted row leaves in the sum.
+        rows = _only(turned.nan_to_num_(torch.inf, torch.inf, torch.inf), start, stop)
         ctx.save_for_backward(hazard_logits, start, stop, observed, rows, last, sign)
         return _survived_nll(rows).sum(-1)
 
@@ -299,30 +302,19 @@ class _NLL(torch.autograd.Function):
             return *torch.autograd.grad(nll, hazard_logits, of_nll, create_graph=True), None, None, None
         slope = torch.sigmoid(rows)
         slope.scatter_(-1, last, sign * slope.gather(-1, last))
-        return slope.mul_(of_nll[..., None]), None, None, None
+        return slope.mul_(of_nll.unsqueeze(-1)), None, None, None
 
 
-def _only(hazard_logits: Tensor, start: Tensor | None, stop: Tensor) -> Tensor:
-    """The logits of rows `start <= k < stop`; elsewhere `OUTSIDE`, whatever stood there. What is not finite is inf.
+def _only(rows: Tensor, start: Tensor | None, stop: Tensor) -> Tensor:
+    """The values of rows `start <= k < stop`; elsewhere `OUTSIDE`, if none is NaN.
 
-    A mask that is true and false by turns is slow to fill by. So the limits that a row has for each `stop` are written
-    down once, looked up, and kept to by a minimum, where that is less work.
+    A mask that is true and false by turns is slow to fill by; a minimum with `OUTSIDE` there, infinity here is not.
     """
-    rows = hazard_logits.nan_to_num(torch.inf, torch.inf, torch.inf)
-    width = rows.shape[-1]
-    if width >= stop.numel():
-        return rows.masked_fill_(~_between(rows, start, stop), OUTSIDE)
-    visit = torch.arange(width, device=rows.device)
-    is_before = visit < torch.arange(width + 1, device=rows.device)[:, None]  # of each number of rows
-    limit = rows.new_full(is_before.shape, torch.inf)
-    torch.minimum(rows, _look_up(limit.masked_fill(~is_before, OUTSIDE), stop), out=rows)
+    middle = torch.arange(0.5, rows.shape[-1], dtype=rows.dtype, device=rows.device)  # of each row, so never at an end
+    limit = stop.to(rows.dtype).unsqueeze(-1) - middle
     if start is not None:
-        torch.minimum(rows, _look_up(limit.masked_fill(is_before, OUTSIDE), start), out=rows)
-    return rows
-
-
-def _look_up(table: Tensor, place: Tensor) -> Tensor:
-    return table.index_select(0, place.long().flatten()).view(*place.shape, -1)
+        limit = torch.minimum(limit, middle - start.to(rows.dtype).unsqueeze(-1))
+    return torch.minimum(rows, limit.mul_(torch.inf).clamp_(min=OUTSIDE), out=limit)
 
 
 def _between(hazard_logits: Tensor, start: Tensor | None, stop: Tensor) -> Tensor:

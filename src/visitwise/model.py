@@ -6,7 +6,7 @@ of several intervals to come (`HorizonRNN`).
 
 import math
 from collections.abc import Sequence
-from typing import Any, Literal, NamedTuple, Self, TypedDict, Unpack
+from typing import Any, Literal, NamedTuple, Self, TypedDict, Unpack, get_args
 
 import numpy as np
 import torch
@@ -15,11 +15,12 @@ from torch import Tensor, nn
 
 from visitwise import functional as F
 from visitwise.cohort import Cohort
+from visitwise.rows import run_in_rows
 from visitwise.staircase import run_in_stretches
 from visitwise.visits import Schema, Visits
 
 Cell = Literal["lstm", "gru"]
-Path = Literal["padded", "packed", "staircase"]
+Path = Literal["rows", "staircase", "padded", "packed"]
 
 TIME_FEATURES = ("gap", "time since first visit", "index")
 
@@ -144,7 +145,7 @@ class _VisitRNN(nn.Module):
         embedding: int = 64,
         hidden: int = 64,
         cell: Cell = "lstm",
-        path: Path = "staircase",
+        path: Path = "rows",
         time_features: bool = True,
         bidirectional: bool = False,
         demonstration: bool = False,
@@ -194,8 +195,9 @@ class _VisitRNN(nn.Module):
         if self.path == "packed":
             packed, _ = self.recurrence(visits.pack(vectors))
             return visits.pad(self.head(visits.unpack(packed)), fill=torch.nan)
-        if self.path == "staircase":
-            states = run_in_stretches(self.recurrence, visits, vectors)
+        if self.path in ("rows", "staircase"):
+            run = run_in_rows if self.path == "rows" else run_in_stretches
+            states = run(self.recurrence, visits, vectors)
             return visits.pad(self.head(states), fill=torch.nan)
         states, _ = self.recurrence(visits.pad(vectors))
         outputs: Tensor = self.head(states)
@@ -228,9 +230,10 @@ class SurvivalRNN(_VisitRNN):
         embedding: Length of a code's vector.
         hidden: Length of the recurrent state.
         cell: `"lstm"` or `"gru"`.
-        path: How the recurrence meets patients of different length: `"staircase"` runs over a few boxes that get
-            narrower as records end (`visitwise.staircase`), `"padded"` over one padded box, `"packed"` over a
-            `PackedSequence`. Equal at every real visit.
+        path: How the recurrence meets patients of different length: `"rows"` runs over records laid end to end
+            (`visitwise.rows`), `"staircase"` over a few boxes that get narrower as records end
+            (`visitwise.staircase`), `"padded"` over one padded box, `"packed"` over a `PackedSequence`. Equal at every
+            real visit.
         time_features: Whether the model sees when visits happen.
         base_rate: Share of intervals that end in the event; the first hazards of an untrained model are about this.
         bidirectional: Let visits see later ones. Such a model knows the future and its hazards mean nothing, so it is
@@ -256,7 +259,7 @@ class SurvivalRNN(_VisitRNN):
         embedding: int = 64,
         hidden: int = 64,
         cell: Cell = "lstm",
-        path: Path = "staircase",
+        path: Path = "rows",
         time_features: bool = True,
         base_rate: float = 0.05,
         bidirectional: bool = False,
@@ -484,8 +487,8 @@ def _history(visits: Visits, start: Tensor | None) -> Tensor:
 def _check_settings(cell: str, path: str, bidirectional: bool, demonstration: bool) -> None:
     if cell not in ("lstm", "gru"):
         raise ValueError(f"cell is {cell!r}; expected 'lstm' or 'gru'")
-    if path not in ("padded", "packed", "staircase"):
-        raise ValueError(f"path is {path!r}; expected 'padded', 'packed' or 'staircase'")
+    if path not in get_args(Path):
+        raise ValueError(f"path is {path!r}; expected one of {', '.join(map(repr, get_args(Path)))}")
     if bidirectional and not demonstration:
         raise ValueError(
             "a bidirectional model reads the future, so its hazards are not predictions; "

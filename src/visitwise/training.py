@@ -26,6 +26,10 @@ from visitwise.visits import CHUNK, Schema, Visits
 
 SINGLE_FILE = ".safetensors"
 
+# Numbers of state in one part of a batch. An LSTM's work space then stays below 32 MB, the most that glibc keeps for
+# the next call; beyond, each call asks the system for fresh pages and takes a third longer.
+STATES = 2**19
+
 Model = SurvivalRNN | CompetingRisksRNN | HorizonRNN
 OutcomeLoss = Callable[[Tensor, Outcome, Reduction], Tensor]
 
@@ -46,14 +50,16 @@ class History:
 
     @property
     def best_epoch(self) -> int:
-        """Epoch with the lowest validation value, from 0."""
+        """Epoch with the lowest validation value, from 0; the last one where nobody was asked."""
+        if not self.validation_nll:
+            return len(self.train_nll) - 1
         return min(range(len(self.validation_nll)), key=self.validation_nll.__getitem__)
 
 
 def fit(
     model: Model,
     train: Cohort,
-    validation: Cohort,
+    validation: Cohort | None,
     *,
     loss: OutcomeLoss = outcome_nll,
     epochs: int = 20,
@@ -62,7 +68,7 @@ def fit(
     weight_decay: float = 0.0,
     patience: int = 5,
     window: int = 1,
-    padded_visits: int = 8192,
+    padded_visits: int | None = None,
     seed: int = 0,
     checkpoint: str | os.PathLike[str] | None = None,
     after_epoch: Callable[[Model, History], None] | None = None,
@@ -78,7 +84,7 @@ def fit(
     Args:
         model: The model; trained in place.
         train: Patients to learn from.
-        validation: Other patients, who decide when to stop.
+        validation: Other patients, who decide when to stop. With None all epochs are run and the last weights kept.
         loss: Of what the model says and the outcomes, with a reduction: `outcome_nll` for a `SurvivalRNN`,
             `outcome_competing_nll` for a `CompetingRisksRNN`, `outcome_horizon_nll` for a `HorizonRNN`.
         epochs: Passes over the training patients, at most.
@@ -87,8 +93,9 @@ def fit(
         weight_decay: Pull of the weights towards zero (AdamW).
         patience: Epochs without a better validation value after which training stops.
         window: Batches drawn together and sorted by length, see `Cohort.batches`.
-        padded_visits: A batch is worked off in parts of like length and at most this size, see `Cohort.parts`. Bounds
-            the memory of a step; changes the gradient by rounding alone.
+        padded_visits: A batch is worked off in parts of at most this size, see `Cohort.parts`, or of about this size
+            where records lie in rows, see `Cohort.portions`. Bounds the memory of a step; changes the gradient by
+            rounding alone. Not given, it is 524,288 divided by the length of the state.
         seed: Decides the order of the patients.
         checkpoint: Folder to write the state to after each epoch. If it holds one already, training goes on from it,
             to the same weights as if it had never stopped.
@@ -108,11 +115,14 @@ def fit(
         >>> history.validation_nll[1] < history.validation_nll[0]
         True
     """
-    require_disjoint(train, validation)
+    cohorts = {"train": train} | ({} if validation is None else {"validation": validation})
+    require_disjoint(*cohorts.values())
     _check_loss(loss, model)
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
         if value < 1:
             raise ValueError(f"{name} is {value}; expected at least 1")
+    if padded_visits is None:
+        padded_visits = STATES // model.recurrence.hidden_size
     rank, world = place()
     begin_alike(model)
     optimizer = torch.optim.AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay, fused=True)
@@ -124,8 +134,8 @@ def fit(
     }  # fmt: skip
     if checkpoint is not None:
         choices["first weights"] = _digest(model.state_dict())
-        for name, cohort in (("train", train), ("validation", validation)):
-            choices[name] = _digest_of_patients(cohort)
+        for name in ("train", "validation"):
+            choices[name] = _digest_of_patients(cohorts[name]) if name in cohorts else None
         run.resume(Path(checkpoint), choices)
     optimizer.zero_grad()  # of whatever was computed with this model before
     n_batches = math.ceil(len(train) / batch_size)
@@ -151,10 +161,13 @@ def fit(
             optimizer.step()
             optimizer.zero_grad()
         model.eval()
-        judged = _total_nll(model, validation, torch.arange(len(validation))[rank::world], loss)
-        total, judged = sum_over_processes(torch.tensor([total, judged], dtype=torch.float64)).tolist()
+        totals = [total]
+        if validation is not None:
+            totals.append(_total_nll(model, validation, torch.arange(len(validation))[rank::world], loss))
+        total, *judged = sum_over_processes(torch.tensor(totals, dtype=torch.float64)).tolist()
         run.history.train_nll.append(total / train.outcome.n_rows)
-        run.history.validation_nll.append(judged / validation.outcome.n_rows)
+        if validation is not None:
+            run.history.validation_nll.append(judged[0] / validation.outcome.n_rows)
         if run.history.best_epoch == epoch:
             run.best = _copy(model)
         if checkpoint is not None and rank == 0:
@@ -201,7 +214,8 @@ def _total_nll(
 def _parts(model: Callable[[Visits], Tensor], batch: Cohort, padded_visits: int) -> Iterator[Cohort]:
     """The parts of a batch, each on the device of the model when its turn comes."""
     first = next(model.parameters(), None) if isinstance(model, torch.nn.Module) else None
-    for part in batch.parts(padded_visits):
+    in_rows = getattr(model, "path", None) == "rows"
+    for part in batch.portions(padded_visits) if in_rows else batch.parts(padded_visits):
         yield part if first is None or first.device == part.visits.day.device else part.to(first.device)
 
 

@@ -262,22 +262,27 @@ class Visits:
         recorded = self.visit_offsets[1:][patients] - begin
         if recorded.shape[0] == 0:
             raise ValueError("0 patients are selected; expected at least one")
-        length = recorded if length is None else length
-        if length.shape != recorded.shape:
+        if length is None:
+            length = recorded
+        elif length.shape != recorded.shape:
             raise ValueError(f"length has shape {list(length.shape)}; expected {list(recorded.shape)}, one a patient")
-        impossible = (length < 1) | (length > recorded)
-        refuse(impossible, self.patient_id[patients], length, "is cut to {} visits; expected 1 to {}", recorded)
-        visit = ranges(begin, length)
-        n_codes = self.code_offsets[visit + 1] - self.code_offsets[visit]
+        else:
+            impossible = (length < 1) | (length > recorded)
+            refuse(impossible, self.patient_id[patients], length, "is cut to {} visits; expected 1 to {}", recorded)
+        visit_offsets = offsets_of(length)
+        visit = ranges(begin, length, visit_offsets)
+        first_code = self.code_offsets.index_select(0, visit)
+        n_codes = self.code_offsets.index_select(0, visit + 1) - first_code
+        code_offsets = offsets_of(n_codes)
         return trusted(
             Visits,
-            codes=self.codes[ranges(self.code_offsets[visit], n_codes)],
-            code_offsets=offsets_of(n_codes),
-            visit_offsets=offsets_of(length),
-            day=self.day[visit],
+            codes=self.codes.index_select(0, ranges(first_code, n_codes, code_offsets)),
+            code_offsets=code_offsets,
+            visit_offsets=visit_offsets,
+            day=self.day.index_select(0, visit),
             patient_id=self.patient_id[patients],
             static=self.static[patients],
-            measurements=self.measurements[visit],
+            measurements=self.measurements.index_select(0, visit),
             schema=self.schema,
         )
 
