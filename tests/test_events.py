@@ -1,0 +1,302 @@
+"""From records to a cohort: compared with one patient at a time over all settings, and the rules one by one."""
+
+import math
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Sequence
+from datetime import datetime
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from tests import event_oracles as oracle
+from tests.event_oracles import DAY, Row
+from visitwise.cohort import Cohort
+from visitwise.definition import CohortDefinition
+from visitwise.events import Census, assemble, follow, to_cohort
+from visitwise.vocabulary import Vocabulary
+
+HOUR = DAY // 24
+CODES = ("A", "A//x", "B", "B.1", "C with a title", "D", "RARE", "LAB", "LAB//2", "Blut–Druck", "SECRET", "INDEX")
+SPECIAL = ("STROKE", "STROKE//2", "STROKE//2//late", "MEDS_DEATH", "END", "ENCOUNTER")
+PARENTS = {
+    "B.1": ["B"],
+    "RARE": ["nothing has me", "D"],
+    "A//x": ["A"],
+    "D": ["top"],
+    "B": ["top", "STROKE"],
+    "top": ["D"],
+}
+ORDER = ("LAB", "D", "B", "SEX//F", "weight")
+
+
+def table(patients: dict[int, list[Row]]) -> pl.DataFrame:
+    rows = [(subject, *row) for subject, rows in patients.items() for row in rows]
+    schema = {
+        "subject_id": pl.Int64, "time": pl.Int64, "code": pl.String, "numeric_value": pl.Float32, "encounter": pl.Int64,
+    }  # fmt: skip
+    frame = pl.DataFrame(rows, schema=schema, orient="row")
+    return frame.with_columns(pl.col("time").cast(pl.Datetime("us")))
+
+
+def random_patients(random: np.random.Generator, n: int) -> dict[int, list[Row]]:
+    """Records on a coarse grid, so that ties, gaps of exactly the limit and equal records are common."""
+    patients = {}
+    for subject in random.permutation(n).tolist():
+        rows = []
+        for _ in range(int(random.integers(0, 30))):
+            time = int(random.integers(-20, 40)) * DAY + int(random.choice([0, 0, 9, 12, 18])) * HOUR
+            code = str(random.choice(SPECIAL if random.random() < 0.08 else CODES))
+            values = [None, math.nan, float(random.integers(0, 4))]
+            weights = [0.1, 0.1, 0.8] if code.startswith("LAB") else [0.8, 0.05, 0.15]
+            value = values[int(random.choice(3, p=weights))]
+            encounter = None if random.random() < 0.1 else int(random.integers(0, 6))
+            rows.append(Row(time, code, value, encounter))
+        if random.random() < 0.7:
+            rows.append(Row(int(random.integers(-30 * 365, -15)) * DAY, "MEDS_BIRTH"))
+        if random.random() < 0.6:
+            rows.append(Row(int(random.integers(20, 60)) * DAY, "END"))
+        rows.sort(key=lambda row: row.time or 0)
+        static = []
+        for name, share in (("SEX//F", 0.5), ("weight", 0.7), ("weight", 0.2), ("odd", 0.1), ("SECRET", 0.1)):
+            if random.random() < share:
+                static.append(Row(None, name, float(random.integers(50, 90)) if name == "weight" else None))
+        rows = [*static, *rows] or [Row(None, "odd")]
+        if random.random() < 0.08:
+            faults = [Row(None, "STROKE"), Row(None, "LAB", math.inf), Row(rows[-1].time or DAY, "MEDS_BIRTH")]
+            rows.append(faults[int(random.integers(3))])
+        patients[subject] = rows
+    return patients
+
+
+def random_definition(random: np.random.Generator) -> CohortDefinition:
+    def one(*choices: object) -> object:
+        return choices[int(random.integers(len(choices)))]
+
+    settings = {
+        "end_of_follow_up": one(
+            "code:END", "date:1970-02-05", "date:1970-02-05T12:00", "table:ends.csv", "last record"
+        ),
+        "competing": one((), (), (("STROKE//2",),), (("MEDS_DEATH",), ("STROKE//2//late",))),
+        "index": one((), (), ("INDEX",), ("B", "C")),
+        "visit": one("day", "gap:24h", "gap:9h", "gap:72h", "column:encounter"),
+        "washout_days": one(None, None, 0.0, 3.0),
+        "blanking_days": one(0, 0, 0.5, 3),
+        "minimum_history_days": one(0, 0, 2.5),
+        "minimum_visits": one(1, 1, 3),
+        "never_input": one((), ("SECRET", "INDEX"), ("SECRET", "A")),
+        "min_patients": one(1, 2, 4),
+        "measurements": one("auto", "auto", (), ("LAB",)),
+    }
+    return CohortDefinition(("STROKE",), faulty="drop", **settings)  # type: ignore[arg-type]
+
+
+def ends_of(definition: CohortDefinition, patients: dict[int, list[Row]]) -> dict[int, int]:
+    if definition.end_time is not None:
+        moment = round((definition.end_time - datetime(1970, 1, 1)).total_seconds() * 1_000_000)
+        return dict.fromkeys(patients, moment)
+    return {subject: (subject % 40) * DAY for subject in patients if subject % 5}
+
+
+def lists_of(cohort: Cohort) -> list[dict[str, object]]:
+    """A cohort as plain lists, one dictionary a patient."""
+    visits, outcome, schema = cohort.visits, cohort.outcome, cohort.visits.schema
+    names = [schema.codes[code] for code in visits.codes]
+    offsets, code_offsets = visits.visit_offsets.tolist(), visits.code_offsets.tolist()
+    return [
+        {
+            "subject": int(visits.patient_id[i]),
+            "codes": [names[code_offsets[j] : code_offsets[j + 1]] for j in range(offsets[i], offsets[i + 1])],
+            "day": visits.day[offsets[i] : offsets[i + 1]].tolist(),
+            "measurements": visits.measurements[offsets[i] : offsets[i + 1]].nan_to_num(-1).tolist(),
+            "static": visits.static[i].tolist(),
+            "start": int(outcome.start[i]),
+            "stop": int(outcome.stop[i]),
+            "cause": int(outcome.cause[i]),
+            "exposure": float(outcome.censored_exposure[i]),
+            "followup": None if outcome.followup_days[i].isnan() else float(outcome.followup_days[i]),
+        }
+        for i in range(len(cohort))
+    ]
+
+
+def as_float32(values: Sequence[float]) -> list[float]:
+    return torch.tensor(values, dtype=torch.float32).nan_to_num(-1).tolist()
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_a_cohort_is_what_following_one_patient_at_a_time_gives(seed: int) -> None:
+    random = np.random.default_rng(seed)
+    patients = random_patients(random, int(random.integers(1, 25)))
+    definition, predict = random_definition(random), bool(random.random() < 0.2)
+    end_of = ends_of(definition, patients)
+    dropped: Counter[str] = Counter()
+    found = {
+        subject: oracle.follow(subject, rows, definition, end_of, predict, dropped)
+        for subject, rows in patients.items()
+    }
+    kept = [patient for patient in found.values() if isinstance(patient, oracle.Patient)]
+
+    ends = pl.DataFrame(
+        {
+            "subject_id": pl.Series(list(end_of), dtype=pl.Int64),
+            "time": pl.Series(list(end_of.values()), dtype=pl.Int64),
+        }
+    )
+    ends = ends.with_columns(pl.col("time").cast(pl.Datetime("us")))
+    followed = follow(table(patients), definition, ends=ends, predict=predict)
+    assert followed.patients["subject_id"].to_list() == [patient.subject for patient in kept]
+    excluded = {name: count for name, count in followed.flow.excluded.items() if count}
+    assert excluded == Counter(reason for reason in found.values() if isinstance(reason, str))
+
+    train = np.flatnonzero(random.random(len(kept)) < 0.7)
+    in_training = [kept[place] for place in train]
+    census = Census.of(followed, train, PARENTS)
+    if definition.measurements == ("LAB",):
+        rows = [row for patient in in_training for visit in patient.visits for row in visit.rows]
+        if not any(oracle.fits("LAB", row.code) and oracle.known(row.value) for row in rows):
+            with pytest.raises(ValueError, match=r"^the measurement 'LAB' has no number in any training patient"):
+                census.vocabulary(definition, order=ORDER, parents=PARENTS)
+            return
+    vocabulary = census.vocabulary(definition, order=ORDER, parents=PARENTS)
+    names = oracle.names_of(in_training, definition, PARENTS, ORDER)
+    assert list(vocabulary.schema.codes[1:]) == names.codes
+    assert list(vocabulary.schema.measurements) == names.measurements
+    assert list(vocabulary.schema.static) == names.static
+    assert vocabulary.fills == names.fills
+    assert vocabulary.rolled_up == {code: name for code, name in names.target.items() if code != name}
+    assert Vocabulary.from_json(vocabulary.to_json()) == vocabulary
+
+    cohort, origin, flow = assemble(followed, vocabulary, PARENTS)
+    expected = []
+    for patient in kept:
+        filled = [oracle.visit_of(visit, names, PARENTS, dropped) for visit in patient.visits]
+        day_0 = patient.visits[0].close
+        expected.append(
+            {
+                "subject": patient.subject,
+                "codes": [codes for codes, _ in filled],
+                "day": [(visit.close - day_0) / DAY for visit in patient.visits],
+                "measurements": [as_float32(values) for _, values in filled],
+                "static": as_float32(oracle.static_of(patient, names, dropped)),
+                "start": patient.start,
+                "stop": len(patient.visits),
+                "cause": patient.cause,
+                "exposure": 1.0,
+                "followup": None if patient.last is None else (patient.last - day_0) / DAY,
+            }
+        )
+    assert ([] if cohort is None else lists_of(cohort)) == expected
+    assert origin.tolist() == [patient.visits[0].close for patient in kept]
+    assert {name: count for name, count in flow.dropped.items() if count} == {k: n for k, n in dropped.items() if n}
+    assert flow.read == {"records": sum(map(len, patients.values())), "patients": len(patients)}
+    assert flow.kept["visits"] == sum(len(patient.visits) for patient in kept)
+    assert flow.kept["rows"] == sum(len(patient.visits) - patient.start for patient in kept)
+    assert flow.kept["events"] == sum(patient.cause > 0 for patient in kept)
+
+
+# ----------------------------------------------------------------------------------------------- rules, one at a time
+
+
+EASY = CohortDefinition(("STROKE",), "code:END", min_patients=1)
+
+
+def of_one(rows: list[Row], definition: CohortDefinition) -> dict[str, object]:
+    """The one patient of these rows, as lists."""
+    followed = follow(table({1: rows}), definition)
+    cohort, _, _ = assemble(followed, Census.of(followed, np.array([0])).vocabulary(definition))
+    assert cohort is not None
+    return lists_of(cohort)[0]
+
+
+def at(days: float, code: str, value: float | None = None, encounter: int | None = None) -> Row:
+    return Row(round(days * DAY), code, value, encounter)
+
+
+def test_a_visit_closes_with_its_last_record_and_not_with_its_first() -> None:
+    rows = [at(0.3, "A"), at(0.9, "B"), at(5, "A"), at(9, "END")]
+    patient = of_one(rows, EASY)
+    assert patient["day"] == [0.0, 4.1]
+    assert patient["followup"] == pytest.approx(8.1)
+
+
+def test_the_visit_that_is_open_when_the_event_falls_is_no_input() -> None:
+    # The workup at nine and the stroke at noon are one visit: nothing of it may predict the stroke.
+    patient = of_one([at(0, "A"), at(5.4, "B"), at(5.5, "STROKE"), at(9, "END")], EASY)
+    assert patient["codes"] == [["A"]]
+    assert (patient["stop"], patient["cause"]) == (1, 1)
+
+
+def test_a_stay_that_ends_after_the_event_is_no_input_from_its_first_day_on() -> None:
+    rows = [at(0, "A", None, 1), at(5, "B", None, 2), at(7, "STROKE"), at(9, "B", None, 2), at(30, "END")]
+    patient = of_one(rows, CohortDefinition(("STROKE",), "code:END", visit="column:encounter", min_patients=1))
+    assert patient["codes"] == [["A"]]
+
+
+def test_an_event_at_the_very_end_of_the_blanking_gap_belongs_to_the_row_before() -> None:
+    definition = CohortDefinition(("STROKE",), "code:END", blanking_days=2, min_patients=1)
+    at_its_end = of_one([at(0, "A"), at(5, "B"), at(7, "STROKE"), at(9, "END")], definition)
+    assert (at_its_end["stop"], at_its_end["codes"]) == (1, [["A"]])
+    after_it = of_one([at(0, "A"), at(5, "B"), at(7.1, "STROKE"), at(9, "END")], definition)
+    assert (after_it["stop"], after_it["codes"]) == (2, [["A"], ["B"]])
+
+
+@pytest.mark.parametrize(("day", "kept"), [(2, False), (2.01, True)])
+def test_an_event_in_the_gap_after_the_start_leaves_the_patient_out(day: float, kept: bool) -> None:
+    definition = CohortDefinition(("STROKE",), "code:END", blanking_days=2, min_patients=1)
+    flow = follow(table({1: [at(0, "A"), at(day, "STROKE"), at(9, "END")]}), definition).flow
+    assert flow.kept["patients"] == kept
+    assert flow.excluded["the event in the blanking gap after the start"] == (not kept)
+
+
+def test_of_two_causes_at_one_moment_the_lower_number_counts() -> None:
+    definition = CohortDefinition(("STROKE",), "code:END", competing=(("MEDS_DEATH",),), min_patients=1)
+    assert of_one([at(0, "A"), at(5, "MEDS_DEATH"), at(5, "STROKE")], definition)["cause"] == 1
+    assert of_one([at(0, "A"), at(5, "MEDS_DEATH"), at(6, "STROKE")], definition)["cause"] == 2
+
+
+def test_an_event_at_the_end_of_follow_up_is_seen_and_one_after_it_is_not() -> None:
+    assert of_one([at(0, "A"), at(5, "END"), at(5, "STROKE")], EASY)["cause"] == 1
+    later = of_one([at(0, "A"), at(5, "END"), at(5.1, "STROKE")], EASY)
+    assert (later["cause"], later["followup"]) == (0, 5.0)
+
+
+def test_a_stroke_long_before_the_start_may_be_washed_out_and_is_no_input() -> None:
+    definition = CohortDefinition(("STROKE",), "code:END", washout_days=30, index=("A",), min_patients=1)
+    rows = [at(0, "STROKE"), at(0, "B"), at(40, "A"), at(50, "STROKE")]
+    patient = of_one(rows, definition)
+    assert (patient["start"], patient["stop"], patient["cause"]) == (1, 2, 1)
+    assert patient["codes"] == [["B"], ["A"]]
+    excluded = follow(table({1: rows}), CohortDefinition(("STROKE",), "code:END", index=("A",))).flow.excluded
+    assert excluded["the event at the start, or before it"] == 1
+
+
+def test_the_same_records_in_other_company_give_the_same_patient() -> None:
+    random = np.random.default_rng(0)
+    patients = random_patients(random, 40)
+    definition = CohortDefinition(("STROKE",), "last record", min_patients=1, faulty="drop")
+    together = follow(table(patients), definition)
+    vocabulary = Census.of(together, np.arange(together.patients.height)).vocabulary(definition)
+    whole, origin, _ = to_cohort(table(patients), definition, vocabulary)
+    alone = []
+    for subject, rows in patients.items():
+        cohort, _, _ = assemble(follow(table({subject: rows}), definition), vocabulary)
+        alone += [] if cohort is None else lists_of(cohort)
+    assert lists_of(whole) == alone
+    assert origin.shape == (len(whole),)
+
+
+def test_a_definition_that_names_a_table_of_ends_needs_it() -> None:
+    definition = CohortDefinition(("STROKE",), "table:ends.csv")
+    with pytest.raises(ValueError, match=r"^end_of_follow_up is 'table:ends.csv'; expected the table of ends, too$"):
+        follow(table({1: [at(0, "A")]}), definition)
+
+
+@pytest.mark.parametrize("module", ["events", "tables", "meds"])
+def test_without_polars_the_error_says_what_to_install(module: str) -> None:
+    program = f"import sys; sys.modules['polars'] = None; import visitwise.{module}"
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert "the package polars, which is missing: pip install 'visitwise[meds]'" in ended.stderr
