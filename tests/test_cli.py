@@ -1,10 +1,13 @@
 """The command line, used as a person would use it, and misused."""
 
+import json
 import math
 import re
 import signal
 import subprocess
 import sys
+from dataclasses import replace
+from datetime import datetime
 from pathlib import Path
 
 import numpy as np
@@ -14,10 +17,11 @@ import torch
 from click.testing import CliRunner, Result
 
 from tests.cohorts import nll_by_hand
-from visitwise import cli
+from tests.test_run import WITHOUT_POLARS
 from visitwise.baselines import LifeTableHazard, LogisticHazard, history_features
 from visitwise.cli import main
 from visitwise.cohort import Cohort
+from visitwise.run import Choices, scores
 from visitwise.training import load_model
 from visitwise.visits import Visits
 
@@ -46,7 +50,7 @@ def test_help_teaches_the_order_of_the_commands_without_importing_torch() -> Non
     assert said.strip().endswith("False")
 
 
-@pytest.mark.parametrize("command", ["simulate", "describe", "train", "evaluate", "predict"])
+@pytest.mark.parametrize("command", ["simulate", "describe", "train", "evaluate", "predict", "export"])
 def test_every_command_has_help(command: str) -> None:
     result = run(command, "--help")
     assert result.exit_code == 0
@@ -170,7 +174,7 @@ def test_evaluate_fits_the_rival_to_some_of_very_many_patients_and_says_so(
 
     monkeypatch.setattr(LogisticHazard, "fit", spied)
     whole = run("evaluate", folder / "cohort", "--run", folder / "first").output
-    monkeypatch.setattr(cli, "RIVALS_PATIENTS", 40)
+    monkeypatch.setattr(scores, "RIVAL_PATIENTS", 40)
     some = run("evaluate", folder / "cohort", "--run", folder / "first").output
     assert fitted_to == [fitted_to[0], 40]
     assert f"fitted to 40 of {fitted_to[0]} patients, by lot" in some
@@ -233,6 +237,16 @@ def test_predictions_are_those_of_the_model(folder: Path) -> None:
             1,
             "no does not exist; expected one to write p.csv",
         ),
+        (["train", "--run", "{folder}/x"], 2, "Missing argument 'SOURCE'"),
+        (["train", "{folder}", "--run", "{folder}/x"], 1, "holds neither cohort.json nor a folder data of events"),
+        (["train", "{folder}/cohort/day.npy", "--run", "{folder}/x"], 1, "day.npy is a file; expected a folder"),
+        (["train", "{folder}/cohort", "--run", "{folder}/x", "--outcome", "a"], 1, "has no 'end_of_follow_up'"),
+        (["train", "--config", "{folder}/no.toml", "--run", "{folder}/x"], 1, "there is no file"),
+        (["train", "--config", "{folder}/cohort/day.npy", "--run", "{folder}/x"], 1, "day.npy: "),
+        (["evaluate", "--run", "{folder}/cohort"], 1, "holds no model.json"),
+        (["predict", "--run", "{folder}/first", "--out", "{folder}/p.parquet"], 1, "the patients have no dates"),
+        (["export", "--run", "{folder}/first", "--out", "{folder}/m.pt"], 1, "ends in .safetensors"),
+        (["export", "--run", "{folder}/first", "--out", "{folder}/no/m.safetensors"], 1, "no does not exist"),
         (["resuscitate"], 2, "No such command"),
     ],
     ids=lambda words: " ".join(words[:2]) if isinstance(words, list) else "",
@@ -243,6 +257,183 @@ def test_a_mistake_gets_a_message_and_no_traceback(folder: Path, words: list[str
     assert said in result.output
     assert "Traceback" not in result.output
     assert result.exception is None or isinstance(result.exception, SystemExit)
+
+
+def test_without_a_source_evaluate_scores_the_runs_own_held_out_patients_and_adds_them_to_its_report(
+    folder: Path,
+) -> None:
+    with_source = run("evaluate", folder / "cohort", "--run", folder / "first")
+    without = run("evaluate", "--run", folder / "first")
+    assert without.stdout == with_source.stdout
+    assert "\nadded to " in without.output
+    scores = json.loads((folder / "first" / "metrics.json").read_text(encoding="utf-8"))["scores"]
+    assert scores["held out"]["patients"] == 60
+    assert f"{scores['held out']['models']['LSTM']['nll']:.5f}" in without.output
+    page = (folder / "first" / "report.html").read_text(encoding="utf-8")
+    assert page.index("Scores on held-out patients") < page.index("Scores on tuning patients")
+
+
+def test_training_again_keeps_what_evaluate_added(folder: Path) -> None:
+    assert run("evaluate", "--run", folder / "first").exit_code == 0
+    before = (folder / "first" / "report.html").read_bytes()
+    assert run("train", folder / "cohort", "--run", folder / "first", *QUICK).exit_code == 0
+    assert (folder / "first" / "report.html").read_bytes() == before
+
+
+def test_other_patients_stand_in_the_report_under_their_own_name(folder: Path) -> None:
+    assert run("simulate", folder / "elsewhere", "--patients", 100, "--seed", 3).exit_code == 0
+    assert run("evaluate", folder / "elsewhere", "--run", folder / "first").exit_code == 0
+    assert "Scores on elsewhere patients" in (folder / "first" / "report.html").read_text(encoding="utf-8")
+
+
+def test_a_run_without_baselines_says_so(folder: Path) -> None:
+    said = run("train", folder / "cohort", "--run", folder / "alone", *QUICK, "--no-baselines").output
+    assert "No baseline was trained, so nothing says whether the LSTM is better than one." in said
+    assert "No baselines: the run has none" in run("evaluate", "--run", folder / "alone").output
+
+
+def test_options_beside_a_file_of_choices_override_it(folder: Path) -> None:
+    config = folder / "first" / "choices.toml"
+    result = run("train", "--config", config, "--hidden", 9, "--run", folder / "wider")
+    assert result.exit_code == 0, result.output
+    before, after = (Choices.load(folder / name) for name in ("first", "wider"))
+    assert list(before.differences(after)) == [("hidden", 8, 9)]
+
+
+def test_the_exported_file_is_the_model(folder: Path) -> None:
+    out = folder / "model.safetensors"
+    assert run("export", "--run", folder / "first", "--out", out).exit_code == 0
+    one, other = load_model(folder / "first"), load_model(out)
+    assert one.schema == other.schema
+    assert all(torch.equal(value, other.state_dict()[name]) for name, value in one.state_dict().items())
+
+
+def test_describe_warns_of_a_column_that_knows_the_future(folder: Path, tmp_path: Path) -> None:
+    cohort = Cohort.load(folder / "cohort")
+    visits, outcome = cohort.visits, cohort.outcome
+    last = (visits.index == outcome.stop[visits.patient] - 1) & outcome.observed[visits.patient]
+    schema = replace(visits.schema, measurements=("fate",))
+    leaky = replace(visits, measurements=last[:, None].float(), schema=schema)
+    Cohort(leaky, outcome).save(tmp_path / "leaky")
+    assert "! the last value of 'fate' alone ranks the rows" in run("describe", tmp_path / "leaky").output
+
+
+def test_one_patient_can_be_described(folder: Path, tmp_path: Path) -> None:
+    Cohort.load(folder / "cohort").select(torch.tensor([5])).save(tmp_path / "one")
+    result = run("describe", tmp_path / "one")
+    assert result.exit_code == 0, result.output
+    assert "1 (100 %)" in result.output
+
+
+# --------------------------------------------------------------------------------------------------------------- events
+
+
+@pytest.fixture(scope="module")
+def events(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The simulator's patients as event records, and a run on them, by the commands of the help text."""
+    pytest.importorskip("polars")
+    folder = tmp_path_factory.mktemp("events")
+    assert run("simulate", folder / "data", "--meds", "--patients", 400, "--seed", 1).exit_code == 0
+    chosen = ["--config", folder / "data" / "definition.toml", "--run", folder / "first"]
+    result = run("train", folder / "data", *chosen, *QUICK)
+    assert result.exit_code == 0, result.output
+    return folder
+
+
+def test_a_run_on_events_learns_what_a_run_on_the_same_cohort_learns(events: Path) -> None:
+    study = events / "first" / "study"
+    assert run("train", study, "--run", events / "cohort", *QUICK).exit_code == 0
+    one, other = (load_model(events / name).state_dict() for name in ("first", "cohort"))
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_describe_begins_with_the_flow(events: Path) -> None:
+    said = run("describe", events / "data", "--config", events / "data" / "definition.toml").stdout
+    assert said.startswith("read: 3 files, ")
+    assert re.search(r"\nkept: 400 patients, ", said)
+    assert "no code of the vocabulary is EVENT or goes on from there" in said
+
+
+def test_choices_of_events_can_be_given_one_by_one(events: Path) -> None:
+    codes = ["--outcome", "EVENT", "--end-of-follow-up", "code:END_OF_FOLLOWUP", "--visit", "column:encounter_id"]
+    said = [
+        run("describe", events / "data", *choice, "--min-patients", 1).stdout.replace("\n", " ")
+        for choice in (codes, ["--config", events / "data" / "definition.toml"])
+    ]
+    assert said[0] == said[1]
+    washed = run("describe", events / "data", *codes, "--washout-days", 30, "--competing", "ICD10CM//N17.9").output
+    assert "the event at the start, or before it" in washed
+
+
+def test_evaluate_scores_the_held_out_patients_of_the_data(events: Path) -> None:
+    result = run("evaluate", "--run", events / "first")
+    assert result.exit_code == 0, result.output
+    assert "60 patients the model has not seen; 340 it has are left out" in result.output
+    assert run("evaluate", events / "data", "--run", events / "first").stdout == result.stdout
+
+
+def test_predictions_of_events_have_dates_and_are_the_label_table(events: Path) -> None:
+    import polars as pl
+
+    for name in ("p.csv", "p.parquet"):
+        assert run("predict", "--run", events / "first", "--out", events / name).exit_code == 0
+    table, labels = pd.read_csv(events / "p.csv"), pl.read_parquet(events / "p.parquet")
+    assert labels["subject_id"].to_list() == table.patient_id.tolist()
+    assert labels["prediction_time"].to_list() == [datetime.fromisoformat(moment) for moment in table.time]
+    np.testing.assert_allclose(labels["float_value"], table.hazard, rtol=1e-6)
+
+
+def test_a_run_is_judged_and_predicts_without_the_events_it_came_from(events: Path) -> None:
+    before = run("evaluate", "--run", events / "first").stdout
+    (events / "data").rename(events / "gone")
+    try:
+        assert run("evaluate", "--run", events / "first").stdout == before
+        assert run("predict", "--run", events / "first", "--out", events / "later.csv").exit_code == 0
+    finally:
+        (events / "gone").rename(events / "data")
+
+
+def test_new_events_are_read_with_the_vocabulary_of_the_run(events: Path) -> None:
+    assert run("simulate", events / "new", "--meds", "--patients", 50, "--seed", 9).exit_code == 0
+    result = run("predict", events / "new", "--run", events / "first", "--out", events / "new.csv")
+    assert result.exit_code == 0, result.output
+    table = pd.read_csv(events / "new.csv")
+    assert table.patient_id.nunique() == 50
+    assert int(table.seen.sum()) == 0
+    judged = run("evaluate", events / "new", "--run", events / "first")
+    assert "50 patients the model has not seen; 0 it has are left out" in judged.output
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["train", "{events}/data", "--run", "{events}/x"], "holds events; expected --outcome and --end-of-follow-up"),
+        (["describe", "{events}/data", "--outcome", "EVENT"], "has no 'end_of_follow_up'"),
+        (
+            ["train", "{events}/data", "--run", "{events}/x", "--outcome", "XYZ", "--end-of-follow-up", "last record"],
+            "no record bears the outcome's code 'XYZ'",
+        ),
+        (
+            ["train", "--run", "{events}/first", "--config", "{events}/first/choices.toml", "--blanking-days", "3"],
+            "blanking_days = 0.0, not 3.0",
+        ),
+    ],
+)  # fmt: skip
+def test_a_mistake_with_events_gets_a_message_and_leaves_nothing(events: Path, words: list[str], said: str) -> None:
+    result = run(*(word.format(events=events) for word in words))
+    assert result.exit_code == 1
+    assert said in result.output
+    assert not (events / "x").exists()
+    assert [path.name for path in events.glob(".*")] == []
+
+
+def test_events_without_polars_name_what_is_missing(events: Path) -> None:
+    words = ["describe", "data", "--config", "data/definition.toml"]
+    command = [sys.executable, "-c", WITHOUT_POLARS, *words]
+    done = subprocess.run(command, cwd=events, check=False, capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "pip install 'visitwise[meds]'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 # The command line, with Ctrl-C pressed as soon as the third epoch is kept: no clock decides when.
