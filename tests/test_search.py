@@ -46,13 +46,20 @@ def test_an_entry_of_the_glossary_is_found_by_its_words_once(tmp_path: Path) -> 
 
 def test_a_chapter_counts_more_than_its_notebook_and_a_page_may_say_its_own_weight() -> None:
     metas: dict[str, dict[str, Any]] = {
-        name: {} for name in ("06-packing.md", "notebooks/06_packing.ipynb", "reference/check.md", "index.md")
+        name: {}
+        for name in (
+            "06-packing.md",
+            "notebooks/06_packing.ipynb",
+            "reference/check.md",
+            "index.md",
+            "notebooks/guide_scikit_learn.ipynb",
+        )
     }
     for uri, meta in metas.items():
         finding.weigh(uri, meta)
     chapter, notebook, mistakes = (metas[uri]["search"]["boost"] for uri in list(metas)[:3])
     assert chapter > 1 > notebook > mistakes > 0
-    assert metas["index.md"] == {}
+    assert metas["index.md"] == metas["notebooks/guide_scikit_learn.ipynb"] == {}
     own = {"search": {"exclude": True}}
     finding.weigh("06-packing.md", own)
     assert own == {"search": {"exclude": True}}

@@ -11,7 +11,7 @@ from terms import Term
 # How much a page counts: of two that say the same, the one that explains comes first, and long lists come last.
 WEIGHTS = [
     (re.compile(r"reference/check\.md|references\.md"), 0.1),
-    (re.compile(r"notebooks/.*|claims\.md"), 0.3),
+    (re.compile(r"notebooks/(?!guide_).*|claims\.md"), 0.3),
     (re.compile(r"reference/.*"), 0.9),
     (re.compile(r"\d\d-[\w-]+\.md"), 1.3),
 ]
