@@ -334,7 +334,8 @@ assert abs(mean.iloc[1] - mean.iloc[2]) < 0.01
 # ## 5. A file of your own
 #
 # *Load your model* takes what `save_model` writes under a name that ends in `.safetensors`, from any `SurvivalRNN` or
-# `CompetingRisksRNN` with the schema of the simulator. Here is one that has seen 2,000 patients once.
+# `CompetingRisksRNN`. One of other codes than the simulator's gets a figure of its own, without true hazards. Here is
+# one of the simulator's codes that has seen 2,000 patients once.
 
 # %%
 few = world.draw(2_000, seed=5).cohort

@@ -117,6 +117,11 @@ class Live:
         self.ask("""(root) => {
           [...root.querySelectorAll("button")].find(({ textContent }) => textContent === "Start again").click();
         }""")
+        self.settle()
+
+    def settle(self) -> None:
+        """Wait for what a figure leaves to the next frame: the state and its numbers are there before that."""
+        self.host.locator("section:not([aria-busy])").wait_for()
 
     def unfold(self) -> None:
         self.host.locator("details").evaluate("(fold) => { fold.open = true; }")
@@ -152,13 +157,14 @@ class Control:
         return "slider" in (self.node.get_attribute("role") or "") or self.node.get_attribute("type") == "range"
 
     def use(self) -> None:
-        """Move it, whatever it is."""
+        """Move it, whatever it is, and wait until all of the figure has followed."""
         if self.is_slider():
             self.node.focus()
             seen = self.see()
             self.live.page.keyboard.press("PageDown" if seen["now"] > seen["low"] else "PageUp")
         else:
             self.node.evaluate("(node) => node.click()")
+        self.live.settle()
 
     def problems(self, before: dict[str, Any], after: dict[str, Any], how: str) -> Iterator[str]:
         """What is wrong after it was moved."""

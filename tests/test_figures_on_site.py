@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests import figures
-from tests.browser import bring_to_life, served
+from tests.browser import bring_to_life, served, start_theme
 from tests.built import ROOT, built
 from tests.hands import (
     ANSWERS,
@@ -320,6 +320,8 @@ def test_figures_are_there_again_after_leaving_and_coming_back(browser: Any, add
     page = context.new_page()
     listen(page, errors)
     page.goto(address + "/01-hazard-to-likelihood/")
+    with page.expect_response("**/sitemap.xml"):
+        start_theme(page)
     page.evaluate("window.marker = 1")
 
     def leave(how: str, where: str = "") -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import shutil
 import struct
 from collections.abc import Iterator, Sequence
@@ -16,7 +17,16 @@ from safetensors.numpy import save
 
 from tests import figures
 from tests.figures import Mutant
-from tests.records import Record, random_codes, random_record, random_records, records_of, visits_of
+from tests.records import (
+    Record,
+    random_codes,
+    random_measurements,
+    random_record,
+    random_records,
+    records_of,
+    visits_of,
+)
+from visitwise import functional as F
 from visitwise import trained
 from visitwise.model import CompetingRisksRNN, HorizonRNN, SurvivalRNN
 from visitwise.simulate import SCHEMA, Effects, Simulator
@@ -29,6 +39,20 @@ ASKING = Path(__file__).with_name("trained_models.mjs")
 PATIENTS = 500
 AHEAD: dict[str, Any] = {"path": "packed", "bidirectional": True, "demonstration": True}
 WORLD = Simulator(effects=Effects(0.2, 0.7, 0.3, 0.9, 1.7, -0.6, 1.2, 0.03), scale=0.6, event_rate=0.4, n_causes=2)
+
+# Schemas of other data than the simulator's: codes of a hospital, and those of the simulator in an order of their own.
+HOSPITAL = Schema.of(
+    [*(f"LAB//{number}//µmol/l" for number in range(40)), "__proto__", "a code \U0001f600", "<unknown>"],
+    ["age", "GENDER//F", "GENDER//F known"],
+    ["weight", "HbA1c"],
+)
+REGISTRY = Schema.of(["flu", "<unknown>"], measurements=["temperature"])
+BARE = Schema.of(["flu"], ["score"])
+EXPORTED = Schema.of(
+    [*sorted(SCHEMA.codes[1:], key=str.lower, reverse=True), "<unknown>"],
+    ["female", "age", "female known", "age_decades_over_60"],
+)
+RARE = Schema.of([*SCHEMA.codes[1:9], *SCHEMA.codes[10:], "<unknown>"], SCHEMA.static)
 
 Cases = list[list[Any]]
 
@@ -54,6 +78,12 @@ def others(folder: Path) -> Iterator[tuple[str, Model, Path]]:
         "gru ahead": SurvivalRNN(SCHEMA, embedding=4, hidden=3, cell="gru", seed=4, **AHEAD),
         "one cause": causes(SCHEMA, base_rates=[0.1], embedding=2, hidden=4, cell="gru", seed=5),
         "two causes ahead": causes(SCHEMA, base_rates=[0.1, 0.3], embedding=5, hidden=1, seed=6, **AHEAD),
+        "hospital": SurvivalRNN(HOSPITAL, embedding=4, hidden=5, seed=7),
+        "hospital ahead": SurvivalRNN(HOSPITAL, embedding=3, hidden=2, cell="gru", seed=8, **AHEAD),
+        "registry": causes(REGISTRY, base_rates=[0.1, 0.2], embedding=2, hidden=3, time_features=False, seed=9),
+        "bare": SurvivalRNN(BARE, embedding=2, hidden=2, seed=10),
+        "exported": SurvivalRNN(EXPORTED, embedding=3, hidden=4, seed=11),
+        "rare": SurvivalRNN(RARE, embedding=3, hidden=4, seed=12),
     }
     random = np.random.default_rng(5)
     for name, model in models.items():
@@ -61,11 +91,20 @@ def others(folder: Path) -> Iterator[tuple[str, Model, Path]]:
         with torch.no_grad():
             for weight in model.parameters():
                 weight += torch.from_numpy(random.normal(0, 0.3, weight.shape))
-            model.encoder.centre.copy_(torch.tensor([0.3, 0.6]))
-            model.encoder.scale.copy_(torch.tensor([1.3, 0.4]))
+            numbers = len(model.encoder.centre)
+            model.encoder.centre.copy_(torch.tensor([0.3, 0.6, 50.0, 2.5, 70.0][:numbers]))
+            model.encoder.scale.copy_(torch.tensor([1.3, 0.4, 20.0, 0.5, 15.0][:numbers]))
         path = folder / f"{name}.safetensors"
         save_model(model, path)
         yield name, model, path
+    for name, schema in (
+        ("taken", Schema.of(SCHEMA.codes[1:], SCHEMA.static, ["weight"])),
+        ("known", Schema.of(SCHEMA.codes[1:], [*SCHEMA.static, "income"])),
+        ("two rare", Schema.of([*SCHEMA.codes[1:3], *SCHEMA.codes[5:], "<unknown>"], SCHEMA.static)),
+        ("no unknown", Schema.of([*SCHEMA.codes[1:3], *SCHEMA.codes[4:]], SCHEMA.static)),
+    ):
+        save_model(odd := SurvivalRNN(schema, embedding=2, hidden=2), folder / f"{name}.safetensors")
+        yield name, odd, folder / f"{name}.safetensors"
     yield checkpoint(folder / "run")
 
 
@@ -91,7 +130,7 @@ def checkpoint(folder: Path) -> tuple[str, Model, Path]:
 
 def answers(model: Model, records: Sequence[Record]) -> list[dict[str, Any]]:
     """What torch says in float64."""
-    model, visits = model.double(), visits_of(records)
+    model, visits = model.double(), visits_of(records, model.schema)
     with torch.no_grad():
         logits = model(visits)
     prediction: Any = model.predict(visits)
@@ -105,11 +144,9 @@ def answers(model: Model, records: Sequence[Record]) -> list[dict[str, Any]]:
 
 def run_cases(models: dict[str, Model], random: np.random.Generator) -> Cases:
     names = list(models)
-    records = random_records(random, PATIENTS)
-    dealt = [names[i % len(names)] for i in range(PATIENTS)]
     cases: Cases = []
     for name in names:
-        mine = [record for record, to in zip(records, dealt, strict=True) if to == name]
+        mine = random_records(random, math.ceil(PATIENTS / len(names)), schema=models[name].schema)
         states = [{"ask": "run", "model": name, "patient": record} for record in mine]
         cases += map(list, zip(states, answers(models[name], mine), strict=True))
     return cases
@@ -130,45 +167,173 @@ def truth_cases(random: np.random.Generator) -> Cases:
     return cases
 
 
-def edited(record: Record, random: np.random.Generator) -> tuple[Record, int]:
+def edited(record: Record, random: np.random.Generator, schema: Schema = SCHEMA) -> tuple[Record, int]:
     """A record with one change, and the first visit that it touches."""
     codes, day = list(record["codes"]), list(record["day"])
+    taken = list(record.get("measurements", []))
     visit = int(random.integers(len(day)))
-    change = random.choice(["codes", "day", "insert", "delete", "append", "static"])
+    change = random.choice(["codes", "day", "insert", "delete", "append", "static", *["measurements"] * bool(taken)])
     if change == "codes":
-        codes[visit] = random_codes(random)
+        codes[visit] = random_codes(random, schema)
+    elif change == "measurements":
+        taken[visit] = random_measurements(random, schema)
     elif change == "day":
         day[visit:] = [when + 3.5 for when in day[visit:]]
     elif change == "insert" and visit and day[visit] - day[visit - 1] > 1:
-        codes.insert(visit, random_codes(random))
+        codes.insert(visit, random_codes(random, schema))
         day.insert(visit, (day[visit] + day[visit - 1]) / 2)
+        taken[visit:visit] = [random_measurements(random, schema)] * bool(taken)
     elif change == "delete" and len(day) > 1:
-        del codes[visit], day[visit]
+        del codes[visit], day[visit], taken[visit : visit + 1]
     elif change == "append":
         visit = len(day)
-        codes.append(random_codes(random))
+        codes.append(random_codes(random, schema))
         day.append(day[-1] + 12)
+        taken += [random_measurements(random, schema)] * bool(taken)
     else:
-        other = random_record(random, 1)["static"]
+        other = random_record(random, 1, schema)["static"]
         return {**record, "static": other}, 0
-    return {**record, "codes": codes, "day": day}, visit
+    return {**record, "codes": codes, "day": day} | ({"measurements": taken} if taken else {}), visit
 
 
 def again_cases(models: dict[str, Model], random: np.random.Generator) -> Cases:
     cases: Cases = []
     for name, model in models.items():
         for _ in range(4):
-            record = random_record(random, int(random.integers(1, 30)))
+            record = random_record(random, int(random.integers(1, 30)), model.schema)
             edits: list[dict[str, Any]] = [{"patient": record}]
             expected = []
             for _ in range(12):
                 before = edits[-1]["patient"]
-                patient, first = edited(before, random)
+                patient, first = edited(before, random, model.schema)
                 edits.append({"patient": patient, "first": first})
                 kept = min(first, len(before["day"]), len(patient["day"]))
                 expected.append({"same": True, "kept": 0 if model.settings["bidirectional"] else kept})
             cases.append([{"ask": "again", "model": name, "edits": edits}, {"edits": expected}])
     return cases
+
+
+def own_cases(models: dict[str, Model], random: np.random.Generator) -> Cases:
+    """What the figure of a model of other codes shows, while one record is changed step after step."""
+    cases: Cases = []
+    for name in ("hospital", "hospital ahead", "registry", "bare"):
+        model = models[name].double()
+        for turn in range(36):
+            begins = turn % 12 == 0
+            longest = 2 if name == "bare" else 30
+            record = (
+                random_record(random, int(random.integers(1, longest)), model.schema)
+                if begins
+                else edited(record, random, model.schema)[0]
+            )
+            state = {
+                "codes": record["codes"],
+                "day": record["day"],
+                "static": record["static"],
+                "measured": record.get("measurements", [[] for _ in record["day"]]),
+                "observed": bool(random.integers(2)),
+                "visit": int(random.integers(len(record["day"]))),
+            }
+            cases.append([{"ask": "own", "model": name, "state": state}, shown(model, record, state)])
+    return cases
+
+
+@torch.no_grad()
+def shown(model: Model, record: Record, state: dict[str, Any]) -> dict[str, Any]:
+    """The numbers of the figure by torch."""
+    n_visits, chosen = len(record["day"]), state["visit"]
+
+    def up_to(k: int, codes: list[int]) -> Record:
+        cut = {**record, "codes": [*record["codes"][:k], codes], "day": record["day"][: k + 1]}
+        return cut | ({"measurements": record["measurements"][: k + 1]} if "measurements" in record else {})
+
+    def logits_of(one: Record) -> torch.Tensor:
+        logits = model(visits_of([one], model.schema))
+        return logits if isinstance(model, CompetingRisksRNN) else logits[..., None]
+
+    def left_out(code: int) -> Record:
+        codes = [[one for one in here if (one, k) != (code, chosen)] for k, here in enumerate(record["codes"])]
+        return {**record, "codes": codes}
+
+    def nll(of: torch.Tensor) -> torch.Tensor:
+        stop, cause = torch.tensor([n_visits]), torch.tensor([int(state["observed"])])
+        if of.shape[-1] == 1:
+            return F.hazard_nll(of[..., 0], stop, cause > 0)
+        return F.competing_risks_nll(of, stop, cause)
+
+    logits = logits_of(record)
+    hazard = F.cause_hazard(logits)[0]
+    then = torch.stack([F.cause_hazard(logits_of(up_to(k, record["codes"][k])))[0, k].sum() for k in range(n_visits)])
+    moved = (hazard.sum(-1) - then).abs()
+    ahead = bool(model.settings["bidirectional"])
+    with torch.enable_grad():
+        push = torch.autograd.functional.jacobian(nll, logits)[0, :, 0]
+    without = [
+        [code, F.cause_hazard(logits_of(left_out(code)))[0, chosen].sum().item()] for code in record["codes"][chosen]
+    ]
+    return {
+        "hazard": hazard.sum(-1).tolist(),
+        "cause_hazard": hazard.tolist(),
+        "survival": F.survival(F.all_cause_logits(logits))[0].tolist(),
+        "incidence": F.cumulative_incidence(logits)[0].tolist(),
+        "nll": nll(logits).item(),
+        "push": push.tolist(),
+        "without": without,
+        "known_then": then.tolist(),
+        "most_moved": moved.max().item() if ahead else 0,
+        "moved_visit": int(moved.argmax()) if ahead else 0,
+    }
+
+
+def among_cases(models: dict[str, Model], random: np.random.Generator) -> Cases:
+    """Simulated patients read by a model with their codes in an order of its own, and by models that cannot."""
+    cases: Cases = []
+    for turn in range(40):
+        name = ("exported", "rare")[turn % 2]
+        model = models[name].double()
+        schema = model.schema
+        record = random_record(random, int(random.integers(1, 30)))
+        age, female = int(random.integers(35, 86)), bool(random.integers(2))
+        known = {"female": float(female), "age": age, "female known": 1.0, "age_decades_over_60": (age - 60) / 10}
+        last = len(schema.codes) - 1
+        places = {one: schema.codes.index(one) if one in schema.codes else last for one in SCHEMA.codes}
+        same = {
+            "codes": [[places[SCHEMA.codes[code]] for code in codes] for codes in record["codes"]],
+            "day": record["day"],
+            "static": [known[feature] for feature in schema.static],
+        }
+        hazard = answers(model, [same])[0]["hazard"]
+        state = {"ask": "among", "model": name, "patient": record, "age": age, "female": female}
+        cases.append([state, {"hazard": hazard}])
+    refused = {
+        "hospital": f"it does not know {SCHEMA.codes[1]}",
+        "two rare": f"it does not know {SCHEMA.codes[3]}",
+        "no unknown": f"it does not know {SCHEMA.codes[3]}",
+        "taken": "it reads the measurement weight",
+        "known": "it reads income from the start",
+    }
+    nobody = {"ask": "among", "patient": random_record(random, 1), "age": 50, "female": True}
+    cases += [[nobody | {"model": name}, {"why": why}] for name, why in refused.items()]
+    return cases
+
+
+NAMES = ["<padding>", "ICD10CM//E11.9 type 2 diabetes", "LAB//HbA1c", "ICD10CM//E10.9 type 1 diabetes", "<unknown>"]
+NAMES += [f"drug {number}" for number in range(20)]
+MATCHING: Cases = [
+    [{"ask": "matching", "names": NAMES, "sought": sought}, {"first": first[:8], "many": len(first)}]
+    for sought, first in {
+        "": [],
+        "   ": [],
+        "diabetes": [1, 3],
+        " 1 DIABETES": [1, 3],
+        "type 2 e11": [1],
+        "hba1c": [2],
+        "padding": [],
+        "<": [4],
+        "(": [],
+        "drug": list(range(5, 25)),
+    }.items()
+]
 
 
 @pytest.fixture(scope="module")
@@ -205,6 +370,7 @@ def fixture(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "worlds": {name: _trained.world_of(name) for name in trained.EPOCHS} | {"other": other},
     }
     cases = [*run_cases(models, random), *truth_cases(random), *again_cases(models, random), *refused]
+    cases += [*own_cases(models, random), *among_cases(models, random), *MATCHING]
     path = folder / "fixture.json"
     path.write_text(json.dumps({"given": given, "cases": cases}, allow_nan=False), encoding="utf-8")
     return path
@@ -238,6 +404,47 @@ WRONG_NUMBERS = [
     Mutant("log for log1p", "map(Math.log1p)", "map((one) => Math.log(one + 1e-9))"),
     Mutant("times although the model has none", "model.timeFeatures ?", "model ?"),
     Mutant("static features as they are", "(value - centre[j]) / scale[j]", "value"),
+    Mutant("static features by the scale of measurements", "last.length + j", "j"),
+    Mutant("measurements of this visit alone", "taken.find((row) => row[j] !== null)?.[j]", "taken[0][j]"),
+    Mutant("the first measurement for the last", "slice(0, k + 1).reverse()", "slice(0, k + 1)"),
+    Mutant("measurements of later visits", "measurements?.slice(0, k + 1)", "measurements?.slice(0, k + 2)"),
+    Mutant("a measurement never taken as 0", "value === null ? 0 : scaled(value, j)", "scaled(value ?? 0, j)"),
+    Mutant("which measurements are known left out", "Number(value !== null)", "1"),
+    Mutant("flags before the measurements", "...measured, ...known,", "...known, ...measured,"),
+    Mutant(
+        "static features before the measurements", "...measured, ...known, ...fixed", "...fixed, ...measured, ...known"
+    ),
+    Mutant(
+        "codes in the model's own order",
+        "names.map((name) => embedding[",
+        "names.map((name, k) => embedding[k] ?? embedding[",
+        "own_model",
+    ),
+    Mutant("age for decades over 60", "(age - 60) / 10]", "age]", "own_model"),
+    Mutant("what is known said to be unknown", "() => 1]", "() => 0]", "own_model"),
+    Mutant("a missing code overlooked", "missing.length > Number(place.has(UNKNOWN))", "missing === null", "own_model"),
+    Mutant("two rare codes for one", "Number(place.has(UNKNOWN))", "2 * Number(place.has(UNKNOWN))", "own_model"),
+    Mutant("a rare code without one for it", "Number(place.has(UNKNOWN))", "1", "own_model"),
+    Mutant("a measurement overlooked", "if (schema.measurements.length) return", "if (!schema) return", "own_model"),
+    Mutant("another static feature overlooked", "other !== undefined", "other === null", "own_model"),
+    Mutant(
+        "changed measurements not read again",
+        "`${last.patient.measurements?.[k]}` === `${patient.measurements?.[k]}`",
+        "true",
+        "playground",
+    ),
+    Mutant(
+        "measurements in double precision", "value && Math.fround(value)", "value && value * (1 + 1e-9)", "own_model"
+    ),
+    Mutant(
+        "static features in double precision",
+        "state.static.map(Math.fround)",
+        "state.static.map((one) => one * (1 + 1e-9))",
+        "own_model",
+    ),
+    Mutant("the padding found", "filter((code) => code &&", "filter((code) =>", "own_model"),
+    Mutant("any of the words", "words.every((one)", "words.some((one)", "own_model"),
+    Mutant("words as they are written", "sought.toLowerCase()", "sought", "own_model"),
     Mutant("scaled before it is centred", "(value - centre[j]) / scale[j]", "value / scale[j] - centre[j]"),
     Mutant(
         "reset and update gate swapped",
@@ -367,16 +574,23 @@ WRONGLY_READ = [
     Mutant("any kind of model", "known.includes(kind)", "true"),
     Mutant("any setting", "fits(settings[name])", "true"),
     Mutant("any number of causes", "rates.length === 1 || rates.length === 2", "true"),
-    Mutant("unknown codes", "unknown === undefined", "true"),
-    Mutant("missing codes", "missing === undefined", "true"),
-    Mutant("any order of codes", "expect(same,", "expect(true,"),
+    Mutant("names that are no list", "Array.isArray(names)", "true"),
+    Mutant("any number of names", "names.length <= most", "true"),
+    Mutant("more codes than there may be", "codes: 20001", "codes: 20002"),
+    Mutant("names that are no words", "odd < 0", "true"),
+    Mutant("names of spaces", "!name.trim()", "!name"),
+    Mutant("a name twice", "twice === undefined", "true"),
+    Mutant("codes without their padding", 'first === "<padding>"', "true"),
     Mutant("no description", 'Object.hasOwn(metadata, "visitwise")', "true"),
 ]
 
 
 @pytest.mark.parametrize(
     ("mutants", "part"),
-    [(WRONG_NUMBERS, {"run": 4, "truth": 20, "again": 3}), (WRONGLY_READ, {"refused": 1})],
+    [
+        (WRONG_NUMBERS, {"run": 4, "truth": 20, "again": 3, "own": 2, "among": 1, "matching": 1}),
+        (WRONGLY_READ, {"refused": 1}),
+    ],
     ids=["numbers", "reading"],
 )
 def test_every_planted_mistake_is_noticed(
@@ -504,22 +718,26 @@ def other_files(folder: Path) -> Iterator[tuple[bytes, str]]:
         competing = described | {"kind": "CompetingRisksRNN", "settings": described["settings"] | {"base_rates": rates}}
         yield saying(competing), "the model's base_rates are"
 
-    save_model(SurvivalRNN(Schema.of(["asthma"]), embedding=2, hidden=2), folder / "asthma.safetensors")
-    yield (folder / "asthma.safetensors").read_bytes(), "reads asthma among its codes, which records here never have"
+    for wrong, words in ((None, "null"), ("x", "x"), ({}, "{}"), (7, "7")):
+        for part in ("codes", "static", "measurements"):
+            yield with_schema(**{part: wrong}), f"the model's {part} are {words}; expected a list of names"
     codes = list(SCHEMA.codes)
-    yield with_schema(codes=[*codes, "ICD10CM//Z99"]), "the model reads ICD10CM//Z99 among its codes"
-    yield with_schema(codes=[*codes[:4], *codes[5:]]), f"does not know {codes[4]} among its codes"
-    yield with_schema(codes=codes[1:]), "does not know <padding> among its codes"
-    yield with_schema(codes=[*codes, codes[3]]), "has its codes in another order"
-    yield with_schema(codes=[*codes[:3], codes[4], codes[3], *codes[5:]]), "has its codes in another order"
-    for wrong in (None, "x", {}, 7):
-        yield with_schema(codes=wrong), "does not know <padding> among its codes"
-    yield with_schema(codes=[3]), "reads 3 among its codes"
-    yield with_schema(codes=[None]), "reads null among its codes"
-    yield with_schema(static=["female", "age_decades_over_60"]), "has its static in another order"
-    yield with_schema(static=["female"]), "does not know age_decades_over_60 among its static"
-    yield with_schema(static=["__proto__"]), "reads __proto__ among its static"
-    yield with_schema(measurements=["weight"]), "reads weight among its measurements, which records here never have"
+    for odd, words in ((3, "3"), (None, "null"), ("", ""), (" ", " "), (["a"], '["a"]')):
+        yield with_schema(codes=[*codes, odd]), f"the model has {words} among its codes; expected names"
+        yield with_schema(static=[odd]), f"the model has {words} among its static; expected names"
+    yield with_schema(codes=[*codes, codes[3]]), f"has {codes[3]} twice among its codes"
+    yield with_schema(static=["female", "female"]), "has female twice among its static"
+    yield with_schema(codes=codes[1:]), f"the model's codes begin with {codes[1]}; expected <padding>"
+    yield with_schema(codes=[]), "the model's codes begin with undefined; expected <padding>"
+    many = [f"code {number}" for number in range(20_001)]
+    yield with_schema(codes=["<padding>", *many]), "the model has 20002 codes; expected at most 20001"
+    yield with_schema(measurements=many[:501]), "the model has 501 measurements; expected at most 500"
+    yield with_schema(static=many[:501]), "the model has 501 static; expected at most 500"
+    # Names in order, of which there are not as many as there are weights.
+    yield with_schema(codes=[*codes, "ICD10CM//Z99"]), "weight has the shape [30,6]; expected [31,6]"
+    yield with_schema(codes=codes[:-1]), "weight has the shape [30,6]; expected [29,6]"
+    yield with_schema(static=["__proto__"]), "has the shape [2]; expected [1]"
+    yield with_schema(measurements=["weight"]), "has the shape [2]; expected [3]"
 
 
 def other_weights() -> Iterator[tuple[bytes, str]]:

@@ -1,11 +1,12 @@
 // Put beside the modules that run trained models, this has the shape of a figure: the comparison of figures asks it.
 
+import { amongSimulated, matching, ownOut } from "./own_model.js";
 import { fromBase64, modelFrom, run } from "./survival_rnn.js";
 import { trueHazard } from "./teaching.js";
 
 const models = new Map();
-const modelOf = (name, { files, codes }) => {
-  if (!models.has(name)) models.set(name, modelFrom(fromBase64(files[name]), codes));
+const modelOf = (name, { files }) => {
+  if (!models.has(name)) models.set(name, modelFrom(fromBase64(files[name])));
   return models.get(name);
 };
 
@@ -24,7 +25,7 @@ function again({ model: name, edits }, given) {
 }
 
 /** Why a file is refused: in the words expected, if they are among those said; and how many numbers were taken in. */
-function refused({ file, says }, { files, codes }) {
+function refused({ file, says }, { files }) {
   const { from } = Float64Array;
   let numbers = 0;
   Float64Array.from = (list) => {
@@ -32,7 +33,7 @@ function refused({ file, says }, { files, codes }) {
     return from.call(Float64Array, list);
   };
   try {
-    modelFrom(fromBase64(files[file]), codes);
+    modelFrom(fromBase64(files[file]));
     return "read";
   } catch (error) {
     const { message } = error;
@@ -43,12 +44,33 @@ function refused({ file, says }, { files, codes }) {
   }
 }
 
+/** What the figure of one model shows of a record, edit after edit. */
+const figures = new Map();
+function own({ model, state }, given) {
+  if (!figures.has(model)) figures.set(model, { model: modelOf(model, given) });
+  return ownOut(state, figures.get(model));
+}
+
+/** What a model says of a simulated patient, whose codes are those of the simulator; or why it cannot. */
+function among({ model, patient, age, female }, given) {
+  const mine = amongSimulated(modelOf(model, given), given.codes);
+  if (typeof mine === "string") return { why: mine };
+  return { hazard: run(mine, { ...patient, static: mine.reads({ age, female }) }).hazard };
+}
+
 const asks = {
   run({ model, patient }, given) {
     const { logits, hazard } = run(modelOf(model, given), patient);
     return { logits, hazard };
   },
   truth: ({ world, patient }, { worlds }) => ({ hazard: trueHazard(patient, worlds[world]) }),
+  own,
+  among,
+  matching: ({ names, sought }) =>
+    matching(
+      names.map((name) => name.toLowerCase()),
+      sought,
+    ),
   again: (state, given) => ({ edits: again(state, given) }),
   refused: (state, given) => ({ refused: refused(state, given) }),
 };

@@ -15,26 +15,34 @@ except ImportError as missing:
 FOLDER = Path(__file__).parent
 FIGURE_MIME = "application/vnd.visitwise.figure+json"
 IMPORT = re.compile(r'^import\s[^;]*?from "\./(\w+)\.js";\n', re.MULTILINE | re.DOTALL)
+LATER = re.compile(r'await import\("\./(\w+)\.js"\)')
+EXPORTED = re.compile(r"^export (?:async )?(?:function|const) (\w+)", re.MULTILINE)
 
 
 def bundle(name: str) -> str:
     """The module of a figure with all that it imports in one text, as Jupyter needs it: it loads from no folder.
 
+    What a page loads later, when it is asked for, comes along at the end.
+
     Args:
         name: such as `hazard_loom`, for `hazard_loom.js` beside this file.
     """
     parts: dict[str, str] = {}
+    exports: dict[str, str] = {}
 
     def add(stem: str) -> None:
         text = (FOLDER / f"{stem}.js").read_text(encoding="utf-8")
+        exports[stem] = ", ".join(EXPORTED.findall(text))
         for needed in IMPORT.findall(text):
-            if needed not in parts:
+            if needed not in exports:
                 add(needed)
         text = IMPORT.sub("", text)
         parts[stem] = text if stem == name else re.sub(r"^export (?!default)", "", text, flags=re.MULTILINE)
 
     add(name)
-    return "\n".join(parts.values())
+    for later in LATER.findall(parts[name]):
+        add(later)
+    return LATER.sub(lambda found: f"({{ {exports[found[1]]} }})", "\n".join(parts.values()))
 
 
 def plain(value: Any) -> Any:

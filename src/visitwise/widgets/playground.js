@@ -32,15 +32,14 @@ import { logitsOf, recall } from "./teaching.js";
  * @typedef {import("./kit.js").Ui} Ui
  */
 
-const MOST_VISITS = 60;
-const LAST_DAY = 9999;
-const LARGEST_FILE = 5e6;
+export const MOST_VISITS = 60;
+export const LAST_DAY = 9999;
 
 /** What one figure keeps from one state to the next, none of which changes a number. */
 const kept = new WeakMap();
 
 /** @param {any} given */
-function keptFor(given) {
+export function keptFor(given) {
   if (!kept.has(given)) kept.set(given, { models: {} });
   return kept.get(given);
 }
@@ -50,8 +49,9 @@ function keptFor(given) {
 /** @type {Map<number, number[]>} */
 const unpacked = new Map();
 
-/** The codes of a visit by their place in the schema. @param {number} bits */
+/** The codes of a visit by their place in the schema; a record of the reader's own codes has them so. @param {any} bits @returns {number[]} */
 export function codesOf(bits) {
+  if (Array.isArray(bits)) return bits;
   const codes = unpacked.get(bits) ?? [];
   if (bits && !codes.length) for (let code = 1; code <= 29; code++) if (bits & (1 << (code - 1))) codes.push(code);
   unpacked.set(bits, codes);
@@ -77,7 +77,7 @@ function modelOf(state, given) {
   const named = nameOf(state, given);
   if (!named) return given.mine;
   const { name, epoch } = named;
-  return (keptFor(given).models[name + epoch] ??= modelFrom(together(given.files[name][epoch]), given.codes));
+  return (keptFor(given).models[name + epoch] ??= modelFrom(together(given.files[name][epoch])));
 }
 
 /** The file whose numbers were taken apart, first bytes first, to compress better. @param {string} text */
@@ -98,7 +98,9 @@ function read(model, patient, memory) {
   const last = memory.read;
   const same = last?.model === model && `${last.patient.static}` === `${patient.static}`;
   const stays = (/** @type {number} */ k) =>
-    last.patient.day[k] === patient.day[k] && `${last.patient.codes[k]}` === `${patient.codes[k]}`;
+    last.patient.day[k] === patient.day[k] &&
+    `${last.patient.codes[k]}` === `${patient.codes[k]}` &&
+    `${last.patient.measurements?.[k]}` === `${patient.measurements?.[k]}`;
   let first = 0;
   while (same && first < patient.day.length && stays(first)) first++;
   const result = run(model, patient, same ? last.result : undefined, first);
@@ -139,9 +141,9 @@ function memoriesOf(model, vectors, result) {
 
 /** The record so far: the visits to `k`, this one with other codes. @param {Patient} patient @param {number} k @param {number[]} codes */
 const soFar = (patient, k, codes) => ({
+  ...patient,
   codes: [...patient.codes.slice(0, k), codes],
   day: patient.day.slice(0, k + 1),
-  static: patient.static,
 });
 
 /** @param {number[][]} causes the hazard of each cause after each visit */
@@ -173,53 +175,69 @@ function termsOf(reads, world, given) {
   return [intercepts[0], ...given.why.map((/** @type {any} */ [name]) => scale * effects[name] * reads[name])];
 }
 
+/** The record without each of the codes of a visit, to that visit. @param {Patient} patient @param {number} visit @returns {[number, Patient][]} */
+const eachLeftOut = (patient, visit) =>
+  patient.codes[visit].map((code) => [
+    code,
+    soFar(
+      patient,
+      visit,
+      patient.codes[visit].filter((one) => one !== code),
+    ),
+  ]);
+
+/** All that a model says of a record. @param {Model} model @param {Patient} patient @param {any} state @param {any} memory */
+export function said(model, patient, { visit, observed }, memory) {
+  const result = read(model, patient, memory);
+  const vectors = model.layers.length === 1 ? [] : patient.day.map((_, k) => visitVector(model, patient, k));
+  const memories = memoriesOf(model, vectors, result);
+  const hazard = allTogether(result.hazard);
+  const known_then =
+    model.layers.length === 1 ? hazard : vectors.map((vector, k) => hazardAfter(model, vector, [memories[k][0]]));
+  const moved = hazard.map((risk, k) => Math.abs(risk - known_then[k]));
+  return {
+    hazard,
+    cause_hazard: result.hazard,
+    survival: survival(hazard),
+    incidence: cumulativeIncidence(result.hazard),
+    nll: recordNll(result.logits, observed),
+    push: result.hazard.map(([risk], k) => risk - Number(observed && k === hazard.length - 1)),
+    without: eachLeftOut(patient, visit).map(([code, other]) => [
+      code,
+      hazardAfter(model, visitVector(model, other, visit), memories[visit]),
+    ]),
+    known_then,
+    most_moved: Math.max(...moved),
+    moved_visit: moved.indexOf(Math.max(...moved)),
+  };
+}
+
 /** Every number on show. @param {Play} state @param {any} given */
 export function out(state, given) {
   const { visit, observed } = state;
   const named = nameOf(state, given);
   const model = modelOf(state, given);
   const patient = patientOf(state, given);
-  const result = read(model, patient, keptFor(given));
-  const vectors = model.layers.length === 1 ? [] : patient.day.map((_, k) => visitVector(model, patient, k));
-  const memories = memoriesOf(model, vectors, result);
-  const hazard = allTogether(result.hazard);
+  const known = (!named && model.reads?.(state)) || patient.static; // of the reader's own model
+  const learned = said(model, { ...patient, static: known }, state, keptFor(given));
   const world = given.worlds[model.head.bias.length === 1 ? "causal" : "competing"];
   const reads = recall(patient, world);
   const trueSaid = reads.map((one) => logitsOf(one, world));
   const truth = trueSaid.map(causeHazard);
   const true_hazard = allTogether(truth);
-  const known_then =
-    model.layers.length === 1 ? hazard : vectors.map((vector, k) => hazardAfter(model, vector, [memories[k][0]]));
-  const moved = hazard.map((risk, k) => Math.abs(risk - known_then[k]));
   const curve = named && given.curves[named.name];
+  const trulyWithout = eachLeftOut(patient, visit).map(([, other]) =>
+    sum(causeHazard(logitsOf(recall(other, world)[visit], world))),
+  );
   return {
-    hazard,
-    cause_hazard: result.hazard,
+    ...learned,
     true_hazard,
     true_cause_hazard: truth,
-    survival: survival(hazard),
     true_survival: survival(true_hazard),
-    incidence: cumulativeIncidence(result.hazard),
     true_incidence: cumulativeIncidence(truth),
-    nll: recordNll(result.logits, observed),
     oracle_nll: recordNll(trueSaid, observed),
-    push: result.hazard.map(([risk], k) => risk - Number(observed && k === hazard.length - 1)),
     terms: termsOf(reads[visit], world, given),
-    without: patient.codes[visit].map((code) => {
-      const other = soFar(
-        patient,
-        visit,
-        patient.codes[visit].filter((one) => one !== code),
-      );
-      return [
-        code,
-        hazardAfter(model, visitVector(model, other, visit), memories[visit]),
-        sum(causeHazard(logitsOf(recall(other, world)[visit], world))),
-      ];
-    }),
-    known_then,
-    most_moved: Math.max(...moved),
-    moved_visit: moved.indexOf(Math.max(...moved)),
+    without: learned.without.map((row, k) => [...row, trulyWithout[k]]),
     epochs: named ? named.epoch : null,
     loss: curve ? curve.validation[/** @type {any} */ (named).epoch] : null,
     oracle_loss: curve ? curve.oracle : null,
@@ -237,6 +255,12 @@ export const percent = (share) => {
 
 /** The part of a code's name that is made to be read. @param {string} code */
 const readable = (code) => code.replace(/^.*?\/\/(\S*\d\S* )?/, "");
+
+/** @param {number} code @param {any} given */
+const called = (code, given) => (given.readable ?? readable)(given.codes[code]);
+
+/** @param {number} learned @param {number} [truth] */
+const both = (learned, truth) => `${percent(learned)} learned${truth === undefined ? "" : `, ${percent(truth)} true`}`;
 
 const SPANS = Array.from({ length: 28 }, (_, k) => Math.round(30 * 1.25 ** k));
 const TICKS = [7, 14, 30, 60, 90, 120, 180, 365, 730, 1095, 1825, 3650];
@@ -272,37 +296,41 @@ export function withRoom(places, chosen) {
  *   `goesOn`: the next of the same words is the same change going on, as in a drag; `other`: nothing stays comparable
  */
 
-const PARTS = /** @type {const} */ (["day", "codes", "age", "female", "observed", "epoch", "model"]);
+const PARTS = ["measured", "static", "day", "codes", "age", "female", "observed", "epoch", "model"];
 
 /** @type {Record<string, string>} */
 const WORDS = {
   model: "another model",
   epoch: "the epochs trained",
+  measured: "a measurement",
+  static: "what is known from the start",
   age: "the age",
   female: "the sex",
   observed: "how the record ends",
 };
 
-/** What differs from one state to the next, if any number can. @param {Play} old @param {Play} now @param {any} given @returns {Change | null} */
+/** What differs from one state to the next, if any number can. @param {any} old @param {any} now @param {any} given @returns {Change | null} */
 export function changeOf(old, now, given) {
-  const unlike = PARTS.filter((part) => `${old[part]}` !== `${now[part]}`);
+  const words = JSON.stringify;
+  const unlike = PARTS.filter((part) => words(old[part]) !== words(now[part]));
   const [part] = unlike.slice(-1);
   if (!part) return null;
   if (part === "model" || (unlike.length === 1 && part in WORDS))
     return { words: WORDS[part], goesOn: part === "epoch" || part === "age" };
   const other = { words: "another patient", other: true };
   if (part in WORDS) return other;
-  const without = (/** @type {Play} */ { codes, visit }) => `${codes.toSpliced(visit, 1)}`;
+  const without = (/** @type {any} */ { codes, visit }) => words(codes.toSpliced(visit, 1));
   const more = now.day.length - old.day.length;
-  if (more === 1 && without(now) === `${old.codes}`) return { words: `visit ${now.visit} added`, added: now.visit };
-  if (more === -1 && without(old) === `${now.codes}`)
+  if (more === 1 && without(now) === words(old.codes)) return { words: `visit ${now.visit} added`, added: now.visit };
+  if (more === -1 && without(old) === words(now.codes))
     return { words: `visit ${old.visit} deleted`, removed: old.visit };
   const [k, ...rest] = [...now.day.keys()].filter((j) => now.day[j] !== old.day[j] || now.codes[j] !== old.codes[j]);
   if (more || rest.length) return other;
-  const [code, another] = codesOf(now.codes[k] ^ old.codes[k]);
+  const [then, today] = [codesOf(old.codes[k]), codesOf(now.codes[k])];
+  const [code, another] = [...then, ...today].filter((one) => !then.includes(one) || !today.includes(one));
   if (!code) return { words: `visit ${k} moved`, goesOn: true };
-  const on = codesOf(now.codes[k]).includes(code) ? "on" : "off";
-  return { words: another ? `the codes of visit ${k}` : `${readable(given.codes[code])} ${on} at visit ${k}` };
+  const on = today.includes(code) ? "on" : "off";
+  return { words: another ? `the codes of visit ${k}` : `${called(code, given)} ${on} at visit ${k}` };
 }
 
 /** The hazard that each visit had before the change; none for one that is new. @param {Change} change @param {number[]} before @param {number[]} now */
@@ -344,8 +372,12 @@ function beforeOf({ before, change }, { hazard }) {
   return most === null ? null : { ...before.state, hazard: before.hazard, was, stay, most };
 }
 
-/** What the last change did, in words. @param {any} memory @param {Shown} numbers */
-function effect({ change }, { hazard }, /** @type {ReturnType<typeof beforeOf>} */ before) {
+/** What the last change did, in words. @param {any} memory @param {any} numbers */
+export const effect = (memory, numbers) =>
+  h("p", { class: "whole effect" }, effectOf(memory, numbers, beforeOf(memory, numbers)));
+
+/** @param {any} memory @param {any} numbers @param {ReturnType<typeof beforeOf>} before */
+function effectOf({ change }, { hazard }, before) {
   if (!change) return "Nothing changed yet. What you change is compared with what was: dotted in the picture.";
   if (change.other) return "Another patient.";
   const words = `Your last change: ${change.words}. `;
@@ -361,15 +393,15 @@ function effect({ change }, { hazard }, /** @type {ReturnType<typeof beforeOf>} 
  * The same tree while nothing that it shows changes: it is then not made again, nor compared with the screen.
  * @param {any} memory @param {string} name @param {any[]} parts what it shows @param {() => any} make
  */
-function same(memory, name, parts, make) {
+export function same(memory, name, parts, make) {
   const trees = (memory.trees ??= {});
   const old = trees[name]?.parts;
   const stays = old?.length === parts.length && parts.every((part, k) => part === old[k]);
   return (stays ? trees[name] : (trees[name] = { parts, tree: make() })).tree;
 }
 
-/** @param {Play} state @param {Shown} numbers @param {Ui} ui @param {any} given */
-function picture(state, numbers, ui, given) {
+/** Without true hazards, what a model alone says. @param {any} state @param {any} numbers @param {Ui} ui @param {any} given */
+export function picture(state, numbers, ui, given) {
   const { day, codes, visit, observed } = state;
   const { width, narrow } = ui;
   const { hazard, true_hazard, known_then, incidence, true_incidence, push } = numbers;
@@ -383,8 +415,10 @@ function picture(state, numbers, ui, given) {
   const left = narrow ? 58 : 186;
   const tail = narrow ? 40 : 60;
   const scale = (width - 12 - tail - left) / span;
-  const x = (/** @type {number} */ days) => tenth(left + 8 + days * scale);
+  /** @type {(days: number) => number} */
+  const x = (days) => tenth(left + 8 + days * scale);
   const edgesOf = (/** @type {number[]} */ days) => [...days.map(x), x(days[days.length - 1]) + tail - 14];
+  /** @type {number[]} */
   const places = day.map(x);
   const edges = edgesOf(day);
   const end = edges[last + 1];
@@ -393,11 +427,11 @@ function picture(state, numbers, ui, given) {
 
   const lines = [
     ["learned", "learned", hazard],
-    ["true", "true", true_hazard],
-    byCause && ["one", "cause 1", numbers.cause_hazard.map(([one]) => one)],
+    true_hazard && ["true", "true", true_hazard],
+    byCause && ["one", "cause 1", numbers.cause_hazard.map((/** @type {number[]} */ [one]) => one)],
     numbers.most_moved > ROUNDING && ["then", "known then", known_then],
     before && ["before", "before", before.was],
-  ].filter((line) => line !== false && line !== null);
+  ].filter((line) => line);
   const top = narrow ? (lines.length > 4 ? 86 : 68) : 10;
   const floor = top + 108;
   const stairs = floor + (narrow ? 56 : 38);
@@ -450,14 +484,17 @@ function picture(state, numbers, ui, given) {
   };
   const days = leastAbove(TICKS, span / (narrow ? 4 : 8));
   const one = (/** @type {number[][]} */ had) => had.map(([share]) => 1 - share);
-  const [had, really] = [incidence[last], true_incidence[last]];
+  const really = true_incidence?.[last];
   const ended = byCause
-    ? had.map((share, c) => [["first", "second"][c], `cause ${c + 1} ${percent(share)}, true ${percent(really[c])}`])
+    ? incidence[last].map((/** @type {number} */ share, /** @type {number} */ c) => [
+        ["first", "second"][c],
+        `cause ${c + 1} ${percent(share)}${really ? `, true ${percent(really[c])}` : ""}`,
+      ])
     : [
         [null, `learned ${percent(numbers.survival[last])}`],
-        [null, `true ${percent(numbers.true_survival[last])}`],
+        [null, really ? `true ${percent(numbers.true_survival[last])}` : ""],
       ];
-  const rows = used.map((code) => [code, rowOf(code), Boolean(codes[visit] & (1 << (code - 1)))]);
+  const rows = used.map((code) => [code, rowOf(code), codesOf(codes[visit]).includes(code)]);
   const tree = canvas(
     width,
     bottom + 50,
@@ -502,13 +539,13 @@ function picture(state, numbers, ui, given) {
         }),
       ),
       curve("before", before ? steps(before.hazard, up, edgesOf(before.day)) : ""),
-      curve("true", steps(true_hazard, up), "true"),
+      true_hazard && curve("true", steps(true_hazard, up), "true"),
       curve("learned", steps(hazard, up), "hazard"),
       byCause &&
         curve(
           "one",
           steps(
-            numbers.cause_hazard.map(([risk]) => risk),
+            numbers.cause_hazard.map((/** @type {number[]} */ [risk]) => risk),
             up,
           ),
         ),
@@ -516,10 +553,10 @@ function picture(state, numbers, ui, given) {
       text(
         width,
         stairs - (narrow ? 31 : 10),
-        `${narrow ? "NLL" : "this record costs"} ${numbers.nll.toFixed(4)}, oracle ${numbers.oracle_nll.toFixed(4)}`,
+        `${narrow ? "NLL" : "this record costs"} ${numbers.nll.toFixed(4)}${really ? `, oracle ${numbers.oracle_nll.toFixed(4)}` : ""}`,
         "end",
       ),
-      ended.map(([kind, words], k) => {
+      ended.map((/** @type {any} */ [kind, words], /** @type {number} */ k) => {
         const [at, y] = beside(k, stairs + (narrow ? -11 : 24));
         return [
           kind && rect(at, y - 10, 10, 10, `area ${kind}`),
@@ -533,9 +570,9 @@ function picture(state, numbers, ui, given) {
           hazard.map(() => 1),
           one(incidence),
         ),
-        curve("true edge", steps(one(true_incidence), down)),
+        really && curve("true edge", steps(one(true_incidence), down)),
       ],
-      curve("true s", steps(numbers.true_survival, down)),
+      really && curve("true s", steps(numbers.true_survival, down)),
       curve("learned s", steps(numbers.survival, down)),
       h(
         "text",
@@ -559,7 +596,7 @@ function picture(state, numbers, ui, given) {
           d: Array.from({ length: many }, (_, k) => `M${left} ${rowAt(k)}H${width}`).join(""),
         }),
         rows.map(([code, y, on]) =>
-          text(0, Number(y) + (narrow ? -8 : 4), readable(given.codes[Number(code)]), on ? "code name" : "code"),
+          text(0, Number(y) + (narrow ? -8 : 4), called(Number(code), given), on ? "code name" : "code"),
         ),
         !rows.length && text(0, raster + 12, "no code recorded", "code quiet"),
       ),
@@ -580,7 +617,7 @@ function picture(state, numbers, ui, given) {
           Array.from({ length: Math.floor(span / days) + 1 }, (_, k) =>
             text(x(k * days), 18, k * days, "quiet middle small"),
           ),
-          text(0, 44, "Synthetic data, not medical advice.", "quiet"),
+          text(0, 44, given.caution ?? "Synthetic data, not medical advice.", "quiet"),
         ),
       ),
     ),
@@ -590,13 +627,13 @@ function picture(state, numbers, ui, given) {
 }
 
 /** @param {any} numbers */
-const pushOf = ({ cause_hazard }) => (cause_hazard[0].length > 1 ? "h₁ − y₁" : "h − y");
+export const pushOf = ({ cause_hazard }) => (cause_hazard[0].length > 1 ? "h₁ − y₁" : "h − y");
 
 /** @param {number} one @param {number} other */
 const longer = (one, other) => (Math.abs(other) > Math.abs(one) ? other : one);
 
 /**
- * @param {Play} state @param {Shown} numbers @param {Ui} ui @param {any} given
+ * @param {any} state @param {any} numbers @param {Ui} ui @param {any} given
  * @param {{ places: number[], line: number, scale: number, span: number, left: number }} where
  */
 function visitHandles({ day, codes, visit }, { hazard, true_hazard }, ui, given, { places, line, scale, span, left }) {
@@ -609,7 +646,7 @@ function visitHandles({ day, codes, visit }, { hazard, true_hazard }, ui, given,
     const beside = [shown[place - 1], shown[place + 1]].filter((other) => other !== undefined);
     const about = {
       label: `visit ${k}`,
-      text: `day ${day[k]}: ${named(codes[k], given)}; hazard after it ${percent(hazard[k])} learned, ${percent(true_hazard[k])} true`,
+      text: `day ${day[k]}: ${named(codes[k], given)}; hazard after it ${both(hazard[k], true_hazard?.[k])}`,
       value: day[k],
       from: k ? day[k - 1] + 1 : 0,
       to: k === 0 ? 0 : k < last ? day[k + 1] - 1 : LAST_DAY,
@@ -662,11 +699,12 @@ function arrows(push, edges, zero) {
   ];
 }
 
-/** What each code of the chosen visit changes: each column is one text, which is laid out at once. @param {Play} state @param {Shown} numbers @param {Ui} ui @param {any} given */
-function changes({ visit }, { hazard, true_hazard, without }, { narrow }, given) {
-  const rows = [...without].sort((a, b) => Math.abs(b[1] - hazard[visit]) - Math.abs(a[1] - hazard[visit]));
-  const all = [[0, hazard[visit], true_hazard[visit]], ...rows];
-  const most = Math.max(...all.flatMap(([, ...both]) => both));
+/** What each code of the chosen visit changes: each column is one text, which is laid out at once. @param {any} state @param {any} numbers @param {Ui} ui @param {any} given */
+export function changes({ visit }, { hazard, true_hazard, without }, { narrow }, given) {
+  const far = (/** @type {number[]} */ row) => Math.abs(row[1] - hazard[visit]);
+  const rows = [...without].sort((a, b) => far(b) - far(a));
+  const all = [[0, hazard[visit], true_hazard?.[visit]], ...rows];
+  const most = Math.max(...all.flatMap(([, one, other = 0]) => [one, other]));
   const bars = (/** @type {1 | 2} */ which) =>
     all
       .map(
@@ -674,26 +712,26 @@ function changes({ visit }, { hazard, true_hazard, without }, { narrow }, given)
           `M0 ${(narrow ? 44 * k + 42 : 24 * k + 3) + 6 * which}h${Math.max(1, tenth((180 * row[which]) / most))}`,
       )
       .join("");
-  const label = (/** @type {number} */ code) => (code ? `without ${readable(given.codes[code])}` : "as recorded");
+  const label = (/** @type {number} */ code) => (code ? `without ${called(code, given)}` : "as recorded");
   const column = (
     /** @type {string} */ kind,
     /** @type {string} */ head,
     /** @type {(row: number[]) => string} */ cell,
   ) => h("p", { class: kind }, [...(kind && narrow ? [] : [head]), ...all.map(cell)].join(narrow ? "\n\n" : "\n"));
-  const said = all.map(([code, one, other]) => `${label(code)} ${percent(one)} learned, ${percent(other)} true`);
+  const words = all.map(([code, one, other]) => `${label(code)} ${both(one, other)}`);
   return h(
     "div",
-    { class: narrow ? "whole sides narrow" : "whole sides", role: "img", "aria-label": said.join("; ") },
+    { class: narrow ? "whole sides narrow" : "whole sides", role: "img", "aria-label": words.join("; ") },
     h("b", null, `Hazard after visit ${visit}, with and without`),
     column("labels", "", ([code]) => label(code)),
     h(
       "svg",
       { width: 190, height: narrow ? 44 * all.length + 22 : 24 * all.length },
       h("path", { class: "learned bar", d: bars(1) }),
-      h("path", { class: "true bar", d: bars(2) }),
+      true_hazard && h("path", { class: "true bar", d: bars(2) }),
     ),
     column("", "learned", ([, one]) => percent(one)),
-    column("", "true", ([, , other]) => percent(other)),
+    true_hazard && column("", "true", ([, , other]) => percent(other)),
   );
 }
 
@@ -745,10 +783,10 @@ function losses({ epochs, loss, oracle_loss }, name, given) {
 
 // ------------------------------------------------------------------------------------------------------- the controls
 
-/** @param {number} bits @param {any} given */
-const named = (bits, given) =>
+/** @param {any} bits @param {any} given */
+export const named = (bits, given) =>
   codesOf(bits)
-    .map((code) => readable(given.codes[code]))
+    .map((code) => called(code, given))
     .join(", ") || "no code";
 
 /** @param {Play} state @param {any} given */
@@ -795,7 +833,7 @@ function recorded(bits, given) {
       "label",
       { class: "toggle" },
       h("input", { type: "checkbox", checked: codesOf(bits).includes(code), onchange: flip(code) }),
-      h("span", null, readable(given.codes[code])),
+      h("span", null, called(code, given)),
     );
   return h(
     "div",
@@ -811,55 +849,35 @@ function recorded(bits, given) {
   );
 }
 
-/** A visit after the chosen one, with a check-up. @param {Play} state */
-export function added({ day, codes, visit }) {
+/** A visit after the chosen one, with a check-up. @param {any} state @param {any} [fresh] its codes */
+export function added({ day, codes, visit }, fresh = 1 << 23) {
   const next = visit + 1;
   const at = next < day.length ? Math.floor((day[visit] + day[next]) / 2) : Math.min(day[visit] + 60, LAST_DAY);
   const fits = day.length < MOST_VISITS && at > day[visit];
-  return fits ? { day: day.toSpliced(next, 0, at), codes: codes.toSpliced(next, 0, 1 << 23), visit: next } : null;
+  return fits ? { day: day.toSpliced(next, 0, at), codes: codes.toSpliced(next, 0, fresh), visit: next } : null;
 }
 
-/** The record without the chosen visit; the first that is left is day 0. @param {Play} state */
+/** The record without the chosen visit; the first that is left is day 0. @param {any} state */
 export function removed({ day, codes, visit }) {
   if (day.length === 1) return null;
   const left = day.toSpliced(visit, 1);
   return {
-    day: left.map((one) => one - left[0]),
+    day: left.map((/** @type {number} */ one) => one - left[0]),
     codes: codes.toSpliced(visit, 1),
     visit: Math.min(visit, left.length - 1),
   };
 }
 
-/** @param {any} event @param {Ui} ui @param {any} given */
-async function load(event, ui, given) {
-  const field = event.target;
-  const file = field.files[0];
+/** A file opened or a program copied: what that takes is loaded then. @param {"open" | "copy"} what @param {any} event @param {any} given */
+async function beyond(what, event, given) {
   const memory = keptFor(given);
-  if (!file) return;
+  const { currentTarget } = event; // gone later
   try {
-    if (file.size > LARGEST_FILE)
-      throw new Error(`the file has ${Math.ceil(file.size / 1e6)} MB; expected at most ${LARGEST_FILE / 1e6}`);
-    given.mine = modelFrom(await file.arrayBuffer(), given.codes);
-    memory.said = `${file.name} is loaded. It stays in this page.`;
-    ui.set({ model: "mine" });
+    await (await import("./own_model.js"))[what](currentTarget, memory, given);
   } catch (error) {
-    memory.said = `${file.name} was not loaded: ${/** @type {any} */ (error).message}.`;
-    ui.set({});
+    memory.said = `That did not work: ${/** @type {any} */ (error).message}.`;
   }
-  field.value = ""; // so that the same file can be chosen again
-}
-
-/** @param {Play} state @param {Ui} ui @param {any} given */
-async function copy(state, ui, given) {
-  const memory = keptFor(given);
-  memory.snippet = true;
-  try {
-    await navigator.clipboard.writeText(snippet(state, given));
-    memory.said = "Copied, as below.";
-  } catch {
-    memory.said = "Not copied: select the lines below.";
-  }
-  ui.set({});
+  memory.now.ui.set({});
 }
 
 /** Above the picture: whose record it is and who reads it. @param {Play} state @param {Ui} ui @param {any} given */
@@ -893,50 +911,74 @@ function above(state, ui, given) {
   ];
 }
 
-/** @param {Play} state @param {Shown} numbers @param {Ui} ui @param {any} given */
-function controls(state, numbers, ui, given) {
-  const { day, codes, visit, age, female, observed, epoch, model } = state;
-  const memory = keptFor(given);
-  const which = nameOf(state, given);
-  const { name, epoch: epochs } = which ?? {};
-  const { later = (_, make) => make() } = ui;
-  // What reacts asks for the state of then: these trees stay while what they show does.
+/**
+ * To choose a visit, to add one and to delete it, and to go back.
+ * @param {any} memory @param {(state: any) => any} more @param {(state: any) => any} fewer what changes then, if any can
+ */
+export function visitRow(memory, more, fewer) {
   const now = () => memory.now.state;
   const set = (/** @type {any} */ change) => memory.now.ui.set(change);
-  memory.now = { state, ui };
   const undo = () => {
     const past = memory.past.at(-1);
     memory.past = memory.past.slice(0, -1);
     memory.undoing = true;
     set(past);
   };
-  const [more, fewer] = [!added(state), !removed(state)];
-  const lost = more && full(state);
+  const { visit, day } = now();
+  const [noMore, noFewer] = [!more(now()), !fewer(now())];
+  const lost = noMore && full(now());
   const nothing = !memory.past?.length;
-  return [
-    same(memory, "visits", [visit, day[visit], day.length, lost, fewer, nothing], () =>
-      h(
-        "div",
-        { class: "whole row" },
-        range({
-          label: "visit",
-          value: visit,
-          from: 0,
-          to: day.length - 1,
-          step: 1,
-          text: `${visit}, day ${day[visit]}`,
-          spoken: `visit ${visit} of 0 to ${day.length - 1}, day ${day[visit]}`,
-          set: (value) => set({ visit: value }),
-        }),
-        button("Add a visit", () => set(added(now()) ?? {}), more),
-        button("Delete this visit", () => set(removed(now()) ?? {}), fewer),
-        button("Undo", undo, nothing),
-        lost && h("span", { class: "quiet" }, `No visit fits in: ${lost}.`),
-      ),
+  return same(memory, "visits", [visit, day[visit], day.length, lost, noFewer, nothing], () =>
+    h(
+      "div",
+      { class: "whole row" },
+      range({
+        label: "visit",
+        value: visit,
+        from: 0,
+        to: day.length - 1,
+        step: 1,
+        text: `${visit}, day ${day[visit]}`,
+        spoken: `visit ${visit} of 0 to ${day.length - 1}, day ${day[visit]}`,
+        set: (value) => set({ visit: value }),
+      }),
+      button("Add a visit", () => set(more(now()) ?? {}), noMore),
+      button("Delete this visit", () => set(fewer(now()) ?? {}), noFewer),
+      button("Undo", undo, nothing),
+      lost && h("span", { class: "quiet" }, `No visit fits in: ${lost}.`),
     ),
+  );
+}
+
+/** How the record ends. @param {any} memory @param {boolean} observed @param {boolean} byCause */
+export const ending = (memory, observed, byCause) =>
+  same(memory, "end", [observed, byCause], () =>
+    choice({
+      legend: "The record ends with",
+      options: [
+        [true, byCause ? "the event, of cause 1" : "the event"],
+        [false, "censoring"],
+      ],
+      value: observed,
+      set: (value) => memory.now.ui.set({ observed: value }),
+    }),
+  );
+
+/** @param {Play} state @param {Shown} numbers @param {Ui} ui @param {any} given */
+function controls(state, numbers, ui, given) {
+  const { codes, visit, age, female, observed, epoch, model } = state;
+  const memory = keptFor(given);
+  const which = nameOf(state, given);
+  const { name, epoch: epochs } = which ?? {};
+  const { later = (_, make) => make() } = ui;
+  // What reacts asks for the state of then: these trees stay while what they show does.
+  const set = (/** @type {any} */ change) => memory.now.ui.set(change);
+  memory.now = { state, ui };
+  return [
+    visitRow(memory, added, removed),
     later("changes", () => [
       same(memory, "toggles", [codes[visit]], () => recorded(codes[visit], given)),
-      h("p", { class: "whole effect" }, effect(memory, numbers, beforeOf(memory, numbers))),
+      effect(memory, numbers),
       changes(state, numbers, ui, given),
       why(state, numbers, given),
     ]),
@@ -954,17 +996,7 @@ function controls(state, numbers, ui, given) {
     same(memory, "sex", [female], () =>
       toggle({ label: "woman", checked: female, set: (checked) => set({ female: checked }) }),
     ),
-    same(memory, "end", [observed, model], () =>
-      choice({
-        legend: "The record ends with",
-        options: [
-          [true, model === "competing" ? "the event, of cause 1" : "the event"],
-          [false, "censoring"],
-        ],
-        value: observed,
-        set: (value) => set({ observed: value }),
-      }),
-    ),
+    ending(memory, observed, model === "competing"),
     same(memory, "training", [epoch, name, epochs], () => {
       const trained = range({
         label: "epochs trained",
@@ -983,7 +1015,11 @@ function controls(state, numbers, ui, given) {
       h(
         "span",
         { "data-beside": "" },
-        button("Copy for Python", () => copy(now(), memory.now.ui, given)),
+        h(
+          "button",
+          { type: "button", onclick: (/** @type {any} */ event) => beyond("copy", event, given) },
+          "Copy for Python",
+        ),
       ),
       h(
         "label",
@@ -992,17 +1028,19 @@ function controls(state, numbers, ui, given) {
         h("input", {
           type: "file",
           accept: ".safetensors",
-          onchange: (/** @type {any} */ event) => load(event, memory.now.ui, given),
+          onchange: (/** @type {any} */ event) => beyond("open", event, given),
         }),
       ),
     ]),
     h(
       "p",
       { class: "whole story", role: "status" },
-      model === "mine" && !given.mine && "No model of yours is loaded: this one reads the past. ",
+      model === "mine" &&
+        !given.mine &&
+        "No model of yours is loaded: this one reads the past. Load yours again. A record with codes of its own is in no address. ",
       memory.said,
     ),
-    memory.snippet && h("pre", { class: "whole", tabindex: 0 }, snippet(state, given)),
+    memory.snippet && h("pre", { class: "whole", tabindex: 0 }, memory.snippet(state, numbers)),
   ];
 }
 
@@ -1014,53 +1052,22 @@ const full = ({ day, visit }) =>
       ? "the next one is a day later"
       : `day ${LAST_DAY} is the last`;
 
-/** Python that rebuilds the patient, loads the model and prints what is on show. @param {Play} state @param {any} given */
-export function snippet(state, given) {
-  const { day, codes, age, female } = state;
-  const which = nameOf(state, given);
-  const { hazard } = out(state, given);
-  const names = codes.map(
-    (bits) =>
-      `    [${codesOf(bits)
-        .map((code) => JSON.stringify(given.codes[code]))
-        .join(", ")}],`,
-  );
-  return [
-    which ? "from visitwise import trained" : "from visitwise.training import load_model",
-    "from visitwise.simulate import SCHEMA",
-    "from visitwise.visits import Visits",
-    "",
-    "codes = [",
-    ...names,
-    "]",
-    `day = [${day.join(", ")}]`,
-    `static = [${(age - 60) / 10}, ${Number(female)}.0]`,
-    "visits = Visits.from_lists([codes], [day], schema=SCHEMA, static=[static])",
-    which
-      ? `model = trained.load("${which.name}", ${which.epoch}).double()`
-      : 'model = load_model("your-file.safetensors").double()',
-    `hazard = model.predict(visits).${modelOf(state, given).kind === "SurvivalRNN" ? "hazard" : "cause_hazard.sum(-1)"}`,
-    "for visit, risk in enumerate(hazard[0].tolist()):",
-    '    print(f"visit {visit}, day {day[visit]}: {risk:.6f}")',
-    ...hazard.map((risk, k) => `# visit ${k}, day ${day[k]}: ${risk.toFixed(6)}`),
-    "",
-  ].join("\n");
-}
-
 // --------------------------------------------------------------------------------------------------------- the figure
 
 /** @param {any} state @param {any} numbers @param {any} given */
-function sentence(state, numbers, given) {
+export function sentence(state, numbers, given) {
   const { day, codes, visit, observed, model } = state;
   const { hazard, true_hazard, known_then, most_moved, moved_visit: k } = numbers;
-  const risk = `the hazard is ${percent(hazard[visit])} learned and ${percent(true_hazard[visit])} true. `;
+  const truth = true_hazard ? ` and ${percent(true_hazard[visit])} true` : "";
+  const oracle = true_hazard ? `; with the true hazards ${numbers.oracle_nll.toFixed(4)}` : "";
+  const risk = `the hazard is ${percent(hazard[visit])} learned${truth}. `;
   const leak =
     most_moved > ROUNDING
       ? `✗ Wrong: a later visit moved an earlier hazard. After visit ${k} this model says ${percent(hazard[k])}, and from the record up to it ${percent(known_then[k])}. `
       : "";
   return (
     `Visit ${visit} of 0 to ${day.length - 1}, day ${day[visit]}: ${named(codes[visit], given)}. After it ${risk}${leak}` +
-    `The record ends with ${observed ? "the event" : "censoring"} and costs ${numbers.nll.toFixed(4)}; with the true hazards ${numbers.oracle_nll.toFixed(4)}.` +
+    `The record ends with ${observed ? "the event" : "censoring"} and costs ${numbers.nll.toFixed(4)}${oracle}.` +
     (model === "mine" && !given.mine ? " No model of yours is loaded: this one reads the past." : "")
   );
 }

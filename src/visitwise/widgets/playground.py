@@ -185,7 +185,8 @@ class Playground(Figure):
         epoch: which of the kept weights, 0 to 7: those after 0, 1, 2, 3, 5, 8, 12 and 16 epochs. The models other than
             "causal" have those after 16 alone.
         model: "causal" reads the past, "bidirectional" reads ahead, too, "competing" tells two causes apart; "mine" is
-            the reader's own and the causal one until a file is loaded.
+            the reader's own and the causal one until a file is loaded. A model of other codes than the simulator's gets
+            a figure of its own in the browser; what is recorded there is none of these parts.
 
     Raises:
         TraitError: naming the trait, what was given and what was expected.

@@ -7,11 +7,12 @@ import { dot, lstmStep } from "./lstm.js";
 import { brief, expect, isObject, readSafetensors } from "./safetensors.js";
 
 /**
- * @typedef {{ codes: number[][], day: number[], static: number[] }} Patient codes of each visit by their place in the
- *   schema, days, and what is known from the start
+ * @typedef {{ codes: number[][], day: number[], static: number[], measurements?: (number | null)[][] }} Patient codes of
+ *   each visit by their place in the schema, days, what is known from the start, and what was measured at each visit
  * @typedef {import("./lstm.js").Memory} Memory
  * @typedef {object} Model weights are rows of numbers, by their names in torch's `state_dict`
  * @property {string} kind `SurvivalRNN`, or `CompetingRisksRNN` for two causes
+ * @property {{ codes: string[], static: string[], measurements: string[] }} schema
  * @property {boolean} timeFeatures
  * @property {Float64Array[]} embedding a row for each code
  * @property {Float64Array} centre
@@ -20,13 +21,15 @@ import { brief, expect, isObject, readSafetensors } from "./safetensors.js";
  * @property {string[]} layers `l0`, and `l0_reverse` where it reads backwards, too
  * @property {Record<string, any>} recurrence
  * @property {{ weight: Float64Array[], bias: Float64Array }} head
+ * @property {(state: any) => number[]} [reads] what it knows from the start of a simulated patient, if not age and sex
  * @typedef {{ logits: number[][], hazard: number[][], states: Memory[] }} Result of each visit
  */
 
 // ------------------------------------------------------------------------------------------------ from visits to hazards
 
 /**
- * The mean of the codes' embeddings, and beside it numbers: how many codes there are, times, and static features.
+ * The mean of the codes' embeddings, and beside it numbers: how many codes there are, times, measurements (the last
+ * one taken; 0 before the first, and a flag that says so) and static features.
  * @param {Model} model @param {Patient} patient @param {number} k the visit, from 0
  */
 export function visitVector(model, patient, k) {
@@ -40,7 +43,13 @@ export function visitVector(model, patient, k) {
   const gap = k ? day[k] - day[k - 1] : 0;
   const times = model.timeFeatures ? [gap / 30, (day[k] - day[0]) / 365.25, k] : [];
   const numbers = [codes.length, ...times].map(Math.log1p);
-  return [...mean, ...numbers, ...patient.static.map((value, j) => (value - centre[j]) / scale[j])];
+  const scaled = (/** @type {number} */ value, /** @type {number} */ j) => (value - centre[j]) / scale[j];
+  const taken = patient.measurements?.slice(0, k + 1).reverse() ?? [[]];
+  const last = taken[0].map((_, j) => taken.find((row) => row[j] !== null)?.[j] ?? null);
+  const measured = last.map((value, j) => (value === null ? 0 : scaled(value, j)));
+  const known = last.map((value) => Number(value !== null));
+  const fixed = patient.static.map((value, j) => scaled(value, last.length + j));
+  return [...mean, ...numbers, ...measured, ...known, ...fixed];
 }
 
 /**
@@ -102,7 +111,7 @@ export function run(model, patient, before, first = 0) {
 
 // ----------------------------------------------------------------------------------------------------- a model on file
 
-const STATIC = ["age_decades_over_60", "female"];
+const MOST = { codes: 20001, static: 500, measurements: 500 }; // the padding is a code, too
 const LARGEST = 1e30; // far beyond any weight that was learned, and products of a few stay finite
 
 /** The bytes that a text in base64 stands for. @param {string} text @returns {ArrayBuffer} */
@@ -119,19 +128,20 @@ function described(metadata) {
   throw new Error("what the file says of its model cannot be read; expected kind, settings and schema");
 }
 
-/** @param {any} schema @param {string[]} codes */
-function checkSchema(schema, codes) {
-  /** @type {[string, string[]][]} */
-  const parts = [["codes", codes], ["static", STATIC], ["measurements", []]]; // prettier-ignore
-  for (const [part, wanted] of parts) {
-    const found = Array.isArray(schema[part]) ? schema[part] : [];
-    const unknown = found.find((/** @type {any} */ name) => !wanted.includes(name));
-    expect(unknown === undefined, `the model reads ${brief(unknown)} among its ${part}, which records here never have`);
-    const missing = wanted.find((name) => !found.includes(name));
-    expect(missing === undefined, `the model does not know ${missing} among its ${part}, which records here have`);
-    const same = found.length === wanted.length && wanted.every((name, k) => name === found[k]);
-    expect(same, `the model has its ${part} in another order than visitwise.simulate.SCHEMA; expected the same`);
+/** @param {any} schema the names of what it reads */
+function checkSchema(schema) {
+  for (const [part, most] of Object.entries(MOST)) {
+    const names = schema[part];
+    expect(Array.isArray(names), `the model's ${part} are ${brief(names)}; expected a list of names`);
+    expect(names.length <= most, `the model has ${names.length} ${part}; expected at most ${most}`);
+    const odd = names.findIndex((/** @type {any} */ name) => typeof name !== "string" || !name.trim());
+    expect(odd < 0, `the model has ${brief(names[odd])} among its ${part}; expected names`);
+    const seen = new Set();
+    const twice = names.find((/** @type {string} */ name) => seen.has(name) || !seen.add(name));
+    expect(twice === undefined, `the model has ${brief(twice)} twice among its ${part}; expected each name once`);
   }
+  const [first] = schema.codes;
+  expect(first === "<padding>", `the model's codes begin with ${brief(first)}; expected <padding>`);
 }
 
 /** How many outputs such a model has at each visit. @param {string} kind @param {any} settings */
@@ -158,16 +168,17 @@ function checkSettings(kind, settings) {
   return rates.length;
 }
 
-/** The shape of each weight that such a model has. @param {any} settings @param {number} nCodes @param {number} nOutputs */
-function shapesOf({ embedding, hidden, cell, bidirectional, time_features }, nCodes, nOutputs) {
-  const nFeatures = embedding + 1 + (time_features ? 3 : 0) + STATIC.length;
+/** The shape of each weight that such a model has. @param {any} settings @param {any} schema @param {number} nOutputs */
+function shapesOf({ embedding, hidden, cell, bidirectional, time_features }, schema, nOutputs) {
+  const nNumbers = schema.measurements.length + schema.static.length;
+  const nFeatures = embedding + 1 + (time_features ? 3 : 0) + schema.measurements.length + nNumbers;
   const nGates = (cell === "gru" ? 3 : 4) * hidden;
   const layers = bidirectional ? ["l0", "l0_reverse"] : ["l0"];
   /** @type {Record<string, number[]>} */
   const shapes = {
-    "encoder.embedding.weight": [nCodes, embedding],
-    "encoder.centre": [STATIC.length],
-    "encoder.scale": [STATIC.length],
+    "encoder.embedding.weight": [schema.codes.length, embedding],
+    "encoder.centre": [nNumbers],
+    "encoder.scale": [nNumbers],
     "head.weight": [nOutputs, hidden * layers.length],
     "head.bias": [nOutputs],
   };
@@ -186,14 +197,14 @@ const listed = ({ shape: [n, size], values }) =>
 
 /**
  * The model in a file that `save_model` wrote, or the best one so far in a checkpoint of `fit`.
- * @param {ArrayBuffer} buffer the whole file @param {string[]} codes the schema's codes, padding first @returns {Model}
+ * @param {ArrayBuffer} buffer the whole file @returns {Model}
  */
-export function modelFrom(buffer, codes) {
+export function modelFrom(buffer) {
   const { tensors, metadata } = readSafetensors(buffer);
   const { kind, settings, schema } = described(metadata);
   const nOutputs = checkSettings(kind, settings);
-  checkSchema(schema, codes);
-  const { shapes, layers } = shapesOf(settings, codes.length, nOutputs);
+  checkSchema(schema);
+  const { shapes, layers } = shapesOf(settings, schema, nOutputs);
 
   const best = Object.keys(tensors).filter((name) => name.startsWith("best."));
   const names = best.length ? best : Object.keys(tensors);
@@ -224,6 +235,7 @@ export function modelFrom(buffer, codes) {
   const recurrence = Object.entries(weights).filter(([name]) => name.startsWith("recurrence."));
   return {
     kind,
+    schema,
     timeFeatures: settings.time_features,
     embedding: weights["encoder.embedding.weight"],
     centre: weights["encoder.centre"],

@@ -11,9 +11,9 @@ const VISITS = 10;
 /** @type {Map<string, import("./survival_rnn.js").Model>} */
 const models = new Map();
 
-/** @param {string} file @param {string[]} codes */
-function modelOf(file, codes) {
-  const model = models.get(file) ?? modelFrom(fromBase64(file), codes);
+/** @param {string} file */
+function modelOf(file) {
+  const model = models.get(file) ?? modelFrom(fromBase64(file));
   models.set(file, model);
   return model;
 }
@@ -36,7 +36,7 @@ export const factor = (one, other) => Math.exp(Math.max(0, ...one.map((p, k) => 
 export function out({ patient, model, epoch, length, visit, injury, observed }, given) {
   const { worlds, curves, patients } = given;
   const world = worlds[model];
-  const weights = modelOf(given.files[model][epoch], given.codes);
+  const weights = modelOf(given.files[model][epoch]);
   const code = injury ? world.code.kidney_injury : 0;
   const learned = (/** @type {number} */ upTo, /** @type {number} */ written) =>
     run(weights, recordOf(patients[patient], upTo, visit, written)).hazard.map(([p]) => p);
