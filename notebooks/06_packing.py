@@ -636,7 +636,8 @@ assert calls < 8
 
 # %% [markdown]
 # So a random batch takes [1.4](fact:packing_steps_stairs) steps for each visit, in about [3](fact:packing_calls) calls. It is the
-# same model, with the same hazards and the same gradient; `path="staircase"` is what a model takes unless told otherwise.
+# same model, with the same hazards and the same gradient; `path="staircase"` asks for it. Unless told otherwise, a model
+# goes one step further and lays several records end to end in one row (`path="rows"`).
 
 # %%
 stairs_twin = SurvivalRNN.for_cohort(train, path="staircase", **settings)

@@ -12,7 +12,8 @@ import pytest
 from tests.built import ROOT, built
 
 PAGE = ROOT / "explainer" / "references.md"
-CHAPTERS = sorted((ROOT / "explainer").glob("[0-9][0-9]-*.md"))
+EXPLAINER = ROOT / "explainer"
+CHAPTERS = sorted([*EXPLAINER.glob("[0-9][0-9]-*.md"), *EXPLAINER.glob("guides/*.md")])
 ENTRY = re.compile(r"^(?P<label>\S.*) \((?P<year>\d{4})\) \{ #(?P<id>[\w-]+) \}\n(?P<text>(?::? +.*\n|\n(?= ))+)", re.M)
 DOI = re.compile(r"\b10\.\d{4,5}/[^\s\"'`>]+")
 
@@ -94,8 +95,10 @@ def test_every_paper_that_a_docstring_names_stands_on_the_page() -> None:
 @pytest.mark.parametrize("reference", entries(), ids=lambda each: each.id)
 def test_entry_is_used_by_those_it_names_and_by_no_other_chapter(reference: Reference) -> None:
     used = " ".join(reference.text.partition("Used by")[2].partition("Looked up")[0].split())
-    named = set(re.findall(r"\]\((\d\d-[\w-]+\.md)\)", used))
-    assert named == {path.name for path in CHAPTERS if reference.is_cited_in(path.read_text(encoding="utf-8"))}
+    named = set(re.findall(r"\]\(((?:\d\d-|guides/)[\w-]+\.md)\)", used))
+    assert named == {
+        path.relative_to(EXPLAINER).as_posix() for path in CHAPTERS if reference.is_cited_in(path.read_text("utf-8"))
+    }
     docstrings = re.findall(r"#visitwise\.(\w+)\.(\w+)\)", used)
     for module, name in docstrings:
         documented = getattr(importlib.import_module(f"visitwise.{module}"), name).__doc__
