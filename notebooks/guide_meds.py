@@ -172,7 +172,10 @@ table
 assert len(table) == 10
 rates = table["per 1,000 rows"]
 assert rates.max() > 1.3 * rates["as above"]
-assert rates["end: the last record"] > rates["as above"]
+few, all_of_them = table.loc["end: the last record"], table.loc["as above"]
+assert few["rows"] < all_of_them["rows"]
+assert few["heart attacks"] == all_of_them["heart attacks"]
+assert table["rows"]["visit: 30 days apart"] < all_of_them["rows"]
 
 # %% [markdown]
 # Ten cohorts, and no model yet. Where the last record ends follow-up, the interval after it has no known end and is no row:

@@ -245,6 +245,7 @@ def test_predictions_are_those_of_the_model(folder: Path) -> None:
         (["train", "--config", "{folder}/cohort/day.npy", "--run", "{folder}/x"], 1, "day.npy: "),
         (["evaluate", "--run", "{folder}/cohort"], 1, "holds no model.json"),
         (["predict", "--run", "{folder}/first", "--out", "{folder}/p.parquet"], 1, "the patients have no dates"),
+        (["predict", "--run", "{folder}/first", "--out", "{folder}/p.txt"], 1, "ends in .csv or .parquet"),
         (["export", "--run", "{folder}/first", "--out", "{folder}/m.pt"], 1, "ends in .safetensors"),
         (["export", "--run", "{folder}/first", "--out", "{folder}/no/m.safetensors"], 1, "no does not exist"),
         (["resuscitate"], 2, "No such command"),
@@ -402,6 +403,13 @@ def test_new_events_are_read_with_the_vocabulary_of_the_run(events: Path) -> Non
     assert int(table.seen.sum()) == 0
     judged = run("evaluate", events / "new", "--run", events / "first")
     assert "50 patients the model has not seen; 0 it has are left out" in judged.output
+
+
+def test_a_misspelt_choice_in_a_file_is_named(events: Path, tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text('outcomes = ["EVENT"]\nend_of_follow_up = "last record"\n', encoding="utf-8")
+    result = run("describe", events / "data", "--config", tmp_path / "mine.toml")
+    assert result.exit_code == 1
+    assert "the definition has the key 'outcomes'" in result.output
 
 
 @pytest.mark.parametrize(

@@ -276,6 +276,8 @@ def predict(source: str | None, folder: Path, out: Path) -> None:
     study = run.patients_of(folder, source, model.schema)
     if not out.parent.is_dir():
         raise ValueError(f"the folder {out.parent} does not exist; expected one to write {out.name} into")
+    if out.suffix not in (".csv", ".parquet"):
+        raise ValueError(f"the file is {out.name}; expected a name that ends in .csv or .parquet")
     if out.suffix == ".parquet":
         n_rows = run.write_labels(model, study, out)
         click.echo(f"{n_rows:,} hazards of {len(study):,} patients written to {out}")
@@ -316,7 +318,7 @@ def _choices(source: str | None, config: Path | None, given: dict[str, Any]) -> 
     from visitwise.run import Choices, Training, kind_of, read_toml, resolved
 
     chosen: dict[str, Any] = {} if config is None else read_toml(config)
-    if "outcome" in chosen:  # a definition alone
+    if chosen and not chosen.keys() & {"made_with", *(one.name for one in fields(Choices))}:  # a definition alone
         chosen = {"definition": chosen}
     said = {name: value for name, value in given.items() if value not in (None, ())}
     if source is not None:
@@ -337,7 +339,7 @@ def _choices(source: str | None, config: Path | None, given: dict[str, Any]) -> 
         chosen["definition"] = chosen.get("definition", {}) | {"seed": said["seed"]}
     trained = {one.name: said[one.name] for one in fields(Training) if one.name in said}
     chosen["training"] = chosen.get("training", {}) | trained
-    if kind == "events" and not chosen.get("definition", {}).get("outcome"):
+    if kind == "events" and config is None and "outcome" not in chosen["definition"]:
         raise ValueError(f"{chosen['source']} holds events; expected --outcome and --end-of-follow-up, or --config")
     return Choices.from_mapping(chosen | {"source": resolved(chosen["source"])})
 
