@@ -105,7 +105,7 @@ study.flow
 flow = study.flow
 assert flow.read["patients"] == flow.n_excluded + flow.kept["patients"]
 assert flow.kept["patients"] == len(study.cohort)
-assert flow.dropped["records an event"] > flow.kept["events"]
+assert flow.dropped["with a code of an event"] > flow.kept["events"]
 
 # %% [markdown]
 # A patient who has had a heart attack by the end of the first visit is left out, and the visit that records the event is no

@@ -97,3 +97,12 @@ BRING_TO_LIFE = """async () => {
 def bring_to_life(page: Any) -> None:
     """Scroll past everything on a page that can be moved, as a reader does, and wait until it can be."""
     page.evaluate(BRING_TO_LIFE)
+
+
+def start_theme(page: Any) -> None:
+    """Show the page a hand, for which the theme's script waits, and wait until it runs."""
+    page.wait_for_function("!document.querySelector('link[rel=late][as=script]')")
+    page.mouse.move(1, 1)
+    page.mouse.move(2, 2)
+    page.wait_for_function("Boolean(window.document$)")
+    page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")

@@ -177,12 +177,12 @@ def follow(
     for row in rows:
         kind = role(row.code, definition)
         name = {
-            "end": "records the end of follow-up",
-            "death": "records the death",
+            "end": "with the code that ends follow-up",
+            "death": "with the code of the death",
             "never": "never an input, as defined",
         }
         if isinstance(kind, int):
-            dropped["records an event"] += 1
+            dropped["with a code of an event"] += 1
         elif kind in name:
             dropped[name[kind]] += 1
         elif row.time is not None and kind in ("input", "encounter"):

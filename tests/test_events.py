@@ -16,7 +16,8 @@ from tests import event_oracles as oracle
 from tests.event_oracles import DAY, Row
 from visitwise.cohort import Cohort
 from visitwise.definition import CohortDefinition
-from visitwise.events import Census, assemble, follow, to_cohort
+from visitwise.events import Census, assemble, follow, to_cohort, told
+from visitwise.study import Flow
 from visitwise.vocabulary import Vocabulary
 
 HOUR = DAY // 24
@@ -300,3 +301,15 @@ def test_without_polars_the_error_says_what_to_install(module: str) -> None:
     program = f"import sys; sys.modules['polars'] = None; import visitwise.{module}"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "the package polars, which is missing: pip install 'visitwise[meds]'" in ended.stderr
+
+
+@pytest.mark.parametrize(("unknown", "warns"), [(0, False), (50, False), (51, True), (100, True)])
+def test_a_flow_warns_when_more_than_half_of_the_codes_are_unknown(unknown: int, warns: bool) -> None:
+    kept = {"patients": 7, "codes": 100, "unknown codes": unknown, "events": 3}
+    flow = Flow({"patients": 7}, {}, {}, kept)
+    sentence = (
+        f"{unknown} of 100 codes at the visits are <unknown>: fewer than min_patients training patients have them, and "
+        "the cohort has 7 patients in all; a smaller min_patients keeps more codes"
+    )
+    assert told(flow).warnings == ((sentence,) if warns else ())
+    assert told(flow, predict=True).warnings == ()

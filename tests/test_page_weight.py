@@ -4,13 +4,14 @@ import html
 import json
 import re
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.benchmarks import pages
-from tests.browser import packed, page_urls, served
+from tests.browser import packed, page_urls, served, start_theme
 from tests.built import ROOT, built
 
 # isort: split
@@ -18,8 +19,8 @@ import live
 import notebooks
 import weight
 
-LINKED = re.compile(r'<(?:link rel="(?:stylesheet|icon)" href|script (?:defer )?(?:type="module" )?src)="([^"]+)"')
-AHEAD = re.compile(r'<link rel="modulepreload" fetchpriority="low" href="([^"]+)"')
+LINKED = re.compile(r'<(?:link rel="(?:stylesheet|icon|late)"(?: as="script")? href|script type="late" src)="([^"]+)"')
+AHEAD = re.compile(r'<link rel="late" href="([^"]+)"')
 LIVE = re.compile(r'data-live="([^"]+)"')
 IMPORTED = re.compile(r'(?:from|import) "(\./[^"]+)"')
 
@@ -86,6 +87,150 @@ def test_a_page_is_light_and_stands_still_while_it_is_read(
     known = {file.relative_to(site.resolve()).as_posix() for file in files(site, url)} | {"sitemap.xml"}
     loaded = {pages.file_of(site, path).relative_to(site).as_posix() for path in seen.loaded}
     assert {path for path in loaded - known if not path.startswith("assets/fonts/")} == set()
+
+
+# -------------------------------------------------------------------------------------------------- the theme's script
+
+STARTED = "Boolean(document.querySelector('nav.md-code__nav[aria-label]'))"
+
+
+@pytest.fixture
+def chapter(browser: Any, address: str) -> Iterator[Any]:
+    """A page as it stands when nobody has touched anything, its own scripts loaded."""
+    with opened(browser, f"{address}/01-hazard-to-likelihood/") as page:
+        yield page
+
+
+@contextmanager
+def opened(browser: Any, address: str, **choices: Any) -> Iterator[Any]:
+    context = browser.new_context(**({"viewport": {"width": 1280, "height": 800}} | choices))
+    page = context.new_page()
+    page.goto(address, wait_until="networkidle")
+    yield page
+    context.close()
+
+
+def is_started(page: Any) -> bool:
+    return bool(page.evaluate("Boolean(window.document$)"))
+
+
+def colours(page: Any) -> str:
+    return str(page.evaluate("document.body.dataset.mdColorScheme"))
+
+
+@pytest.mark.browser
+def test_the_theme_starts_with_the_first_sign_of_a_hand(chapter: Any) -> None:
+    chapter.wait_for_timeout(500)
+    assert not is_started(chapter)
+    assert chapter.locator(".md-code__nav").count() == 0
+    chapter.mouse.move(400, 400)
+    chapter.wait_for_function(STARTED)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("sign", ["scroll", "key", "finger"])
+def test_a_scroll_a_key_and_a_finger_are_signs_too(browser: Any, address: str, sign: str) -> None:
+    with opened(browser, f"{address}/01-hazard-to-likelihood/", has_touch=True) as page:
+        if sign == "scroll":
+            page.evaluate("scrollTo(0, 300)")
+        elif sign == "key":
+            page.keyboard.press("Tab")
+        else:
+            page.touchscreen.tap(700, 400)
+        page.wait_for_function(STARTED)
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize("key", ["/", "s"])
+def test_a_key_opens_the_search_before_the_theme_listens(chapter: Any, key: str) -> None:
+    chapter.keyboard.press(key)
+    chapter.keyboard.type("censored", delay=60)
+    chapter.wait_for_selector(".md-search-result__item")
+    assert chapter.input_value(".md-search__input") == "censored"
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("key", "page"), [("n", "notebooks/01_hazard_to_likelihood/"), ("p", "map/")])
+def test_a_key_leads_to_the_page_beside_before_the_theme_listens(chapter: Any, key: str, page: str) -> None:
+    chapter.keyboard.press(key)
+    chapter.wait_for_url(f"**/{page}")
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("liked", "first", "other"), [("light", "default", "slate"), ("dark", "slate", "default")])
+def test_colours_are_the_readers_from_the_first_paint_on(
+    browser: Any, address: str, liked: str, first: str, other: str
+) -> None:
+    with opened(browser, f"{address}/map/", color_scheme=liked) as page:
+        assert not is_started(page)
+        assert colours(page) == first
+        toggle = page.locator("[data-md-component=palette] label:visible")
+        # Without a hand, so that the theme's script is not there.
+        way = page.locator(f"[data-md-component=palette] [data-md-color-scheme={other}]")
+        way.evaluate("way => { way.checked = true; way.dispatchEvent(new Event('change', { bubbles: true })); }")
+        assert not is_started(page)
+        assert colours(page) == other
+        start_theme(page)
+        assert colours(page) == other
+        page.reload(wait_until="networkidle")
+        assert not is_started(page)
+        assert colours(page) == other
+        toggle.click()
+        page.wait_for_function("(scheme) => document.body.dataset.mdColorScheme === scheme", arg=first)
+
+
+@pytest.mark.browser
+def test_code_is_copied(browser: Any, address: str) -> None:
+    choices = {"permissions": ["clipboard-read", "clipboard-write"]}
+    with opened(browser, f"{address}/notebooks/08_training_and_evaluating/", **choices) as page:
+        code = page.locator(".highlight > pre:visible").first
+        code.hover()
+        code.locator(".md-code__button").click()
+        page.wait_for_function("navigator.clipboard.readText().then((text) => text.length > 0)")
+        copied = page.evaluate("navigator.clipboard.readText()")
+        assert copied.strip() == code.locator("code").inner_text().strip()
+
+
+@pytest.mark.browser
+def test_the_drawer_of_a_telephone_opens_and_leads_on(browser: Any, address: str) -> None:
+    choices = {"viewport": {"width": 360, "height": 740}, "has_touch": True}
+    with opened(browser, f"{address}/map/", **choices) as page:
+        first = page.locator(".md-nav--primary a[href$='claims/']")
+        assert not first.evaluate("link => link.checkVisibility({ contentVisibilityAuto: true })")
+        page.locator(".md-header__button[for=__drawer]").tap()
+        page.wait_for_function("document.querySelector('.md-sidebar--primary').getBoundingClientRect().left === 0")
+        first.tap()
+        page.wait_for_url("**/claims/")
+
+
+# ------------------------------------------------------------------------------------------ laid out when it comes near
+
+PLACE = """(id) => {
+  const top = document.getElementById(id).getBoundingClientRect().top;
+  const bottom = document.querySelector(".md-header").getBoundingClientRect().bottom;
+  return Math.round(top - bottom);
+}"""
+
+
+@pytest.mark.browser
+@pytest.mark.parametrize(("url", "heading"), [("/claims/", -9), ("/notebooks/08_training_and_evaluating/", -2)])
+def test_a_link_into_a_long_page_leads_to_its_place(browser: Any, address: str, url: str, heading: int) -> None:
+    with opened(browser, address + url) as page:
+        names = page.evaluate("[...document.querySelectorAll('article :is(h2, h3)[id]')].map((one) => one.id)")
+    with opened(browser, f"{address}{url}#{names[heading]}") as page:
+        page.wait_for_function("Boolean(window.document$)")
+        page.wait_for_timeout(700)
+        assert 0 <= page.evaluate(PLACE, names[heading]) < 60
+
+
+@pytest.mark.browser
+def test_what_is_far_is_as_high_as_it_will_be(browser: Any, address: str) -> None:
+    with opened(browser, f"{address}/notebooks/08_training_and_evaluating/") as page:
+        heights = "[...document.querySelectorAll('.highlight > pre, .vw-drawn')].map((one) => one.offsetHeight)"
+        before = page.evaluate(heights)
+        page.add_style_tag(content=".highlight > pre[style], .vw-drawn { content-visibility: visible !important }")
+        assert len(before) > 50
+        assert page.evaluate(heights) == pytest.approx(before, abs=1)
 
 
 @pytest.mark.browser

@@ -10,6 +10,7 @@ from urllib.parse import urljoin, urlsplit
 import pytest
 
 from tests.benchmarks.pages import file_of
+from tests.browser import start_theme
 from tests.built import BUILD, built, run
 
 # isort: split
@@ -83,8 +84,9 @@ def test_a_page_put_in_place_of_the_last_one_has_its_formulas_set_and_searches(b
     page = browser.new_page()
     folder = urlsplit(ADDRESS).path
     page.route(f"{ADDRESS}**", lambda route: route.fulfill(path=_file(published, route.request.url, folder)))
+    page.goto(ADDRESS)
     with page.expect_response("**/sitemap.xml"):
-        page.goto(ADDRESS)
+        start_theme(page)
     page.wait_for_timeout(500)
     page.evaluate("window.stayed = true")
     page.locator("nav.md-nav--primary a[href*='/01-hazard-to-likelihood/']").first.dispatch_event("click")

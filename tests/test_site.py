@@ -10,7 +10,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 
-from tests.browser import bring_to_life, page_urls, served
+from tests.browser import bring_to_life, page_urls, served, start_theme
 from tests.built import ROOT, built
 
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
@@ -191,7 +191,7 @@ def test_pages_can_be_read_without_scripts(browser: Any, address: str, pages: di
 @pytest.mark.browser
 def test_folded_text_is_open_on_paper_and_closed_again_after(browser: Any, address: str) -> None:
     page = browser.new_page()
-    page.goto(address, wait_until="load")
+    page.goto(address, wait_until="networkidle")
     page.evaluate("document.body.insertAdjacentHTML('beforeend', '<details id=fold><p>x</p></details>')")
     states = []
     for moment in ("beforeprint", "afterprint"):
@@ -207,6 +207,7 @@ def _foreign(request: Any, address: str) -> bool:
 
 def _settle(page: Any) -> None:
     """Wait until the theme has put its buttons on the code and the site's script has named them."""
+    start_theme(page)
     page.wait_for_function(
         "!document.querySelector('.highlight code') || document.querySelector('nav.md-code__nav[aria-label]')"
     )

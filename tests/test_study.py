@@ -79,6 +79,19 @@ def test_a_printed_flow_names_each_reason_once_and_leaves_out_those_nobody_had()
     ]
 
 
+def test_a_printed_flow_has_one_patient_and_not_one_patients() -> None:
+    kept = {"patients": 1, "visits": 2, "unknown codes": 1}
+    said = repr(Flow({"files": 1, "patients": 2}, {"no visit": 1}, {"after the death": 1}, kept))
+    assert said.splitlines() == [
+        "read: 1 file, 2 patients",
+        "  |-- excluded: 1 patient",
+        "  |     1  no visit",
+        "  |-- dropped: 1 record of the patients kept",
+        "  |     1  after the death",
+        "kept: 1 patient, 2 visits, 1 unknown code",
+    ]
+
+
 # ---------------------------------------------------------------------------------------------------------------- study
 
 

@@ -94,7 +94,8 @@ def test_every_kind_of_frame_and_time_gives_the_same(kind: str) -> None:
         )  # type: ignore[assignment]
     study = study_from_table(given, became, definition=EASY)
     expected = study_from_table(events(), outcomes(), definition=EASY)
-    later = torch.tensor([0, 1, 1]) * (1 - 1 / 86_400_000_000) if kind == "dates" else torch.zeros(3)
+    ends_with_day = kind in ("datetimes", "nanoseconds", "dates")  # every end is at midnight
+    later = torch.tensor([0, 1, 1]) * (1 - 1 / 86_400_000_000) if ends_with_day else torch.zeros(3)
     assert_same_arrays(study.cohort.visits, expected.cohort.visits)
     assert torch.equal(study.cohort.outcome.stop, expected.cohort.outcome.stop)
     torch.testing.assert_close(study.cohort.outcome.followup_days - later, expected.cohort.outcome.followup_days)
@@ -105,7 +106,8 @@ def test_a_table_gives_what_the_same_records_give_as_meds(tmp_path: Path) -> Non
     from visitwise.meds import write_cohort
 
     drawn = TEACHING.draw(200, seed=3)
-    definition = write_cohort(drawn, tmp_path / "meds", outcome_code="EVENT")
+    # Nine o'clock: ends that are all at midnight would be days in a table.
+    definition = write_cohort(drawn, tmp_path / "meds", outcome_code="EVENT", start=DAY + timedelta(hours=9))
     expected = read(tmp_path / "meds", definition)
     rows = pl.concat(pl.read_parquet(path) for path in sorted((tmp_path / "meds" / "data").rglob("*.parquet")))
     rows = rows.rename({"subject_id": "patient", "numeric_value": "value"})
@@ -223,3 +225,62 @@ def test_the_last_day_of_follow_up_is_followed_to_its_end() -> None:
     became = pd.DataFrame({"patient": [1, 2, 3], "event_time": None, "end_of_follow_up": [date(2020, 1, 1)] * 3})
     study = study_from_table(given, became.assign(split="train"), definition=EASY)
     assert study.cohort.outcome.followup_days.tolist() == pytest.approx([15 / 24] * 3, abs=1e-9)
+
+
+def test_a_csv_of_dates_gives_one_cohort_whether_pandas_or_polars_reads_it(tmp_path: Path) -> None:
+    rows, ends = tmp_path / "events.csv", tmp_path / "outcomes.csv"
+    rows.write_text("patient,time,code\n1,2020-01-01,a\n1,2020-01-03,b\n2,2020-01-02,a\n3,2020-01-01,b\n")
+    ends.write_text(
+        "patient,event_time,end_of_follow_up,split\n1,,2020-01-03,train\n2,2020-01-05,,train\n3,,2020-01-02,train\n"
+    )
+    moments = ["event_time", "end_of_follow_up"]
+    of_pandas = pd.read_csv(rows, parse_dates=["time"]), pd.read_csv(ends, parse_dates=moments)
+    of_polars = pl.read_csv(rows, try_parse_dates=True), pl.read_csv(ends, try_parse_dates=True)
+    assert (of_pandas[1].dtypes[moments].map(lambda kind: kind.kind) == "M").all()
+    assert of_polars[1].schema["end_of_follow_up"] == pl.Date
+    study, expected = (study_from_table(*given, definition=EASY) for given in (of_pandas, of_polars))
+    assert_same_arrays(study.cohort.visits, expected.cohort.visits)
+    assert_same_arrays(study.cohort.outcome, expected.cohort.outcome)
+    # Patient 1 comes on the last day of follow-up, which goes on after the visit.
+    assert study.cohort.outcome.stop.tolist() == [2, 1, 1]
+    assert study.cohort.outcome.followup_days.tolist() == pytest.approx([3, 3, 2], abs=1e-9)
+
+
+def test_one_end_with_a_time_of_day_makes_all_of_them_moments() -> None:
+    given = pd.DataFrame({"patient": [1, 2], "time": [DAY, DAY], "code": "a"})
+    ends = [DAY + timedelta(days=2), DAY + timedelta(days=2, hours=6)]
+    became = pd.DataFrame({"patient": [1, 2], "event_time": None, "end_of_follow_up": ends, "split": "train"})
+    for frame in (became, pl.DataFrame(became.astype(object).to_dict("list"))):
+        study = study_from_table(given, frame, definition=EASY)
+        assert study.cohort.outcome.followup_days.tolist() == [2, 2.25]
+
+
+@pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
+def test_every_unit_that_pandas_keeps_times_in_gives_the_same(unit: str) -> None:
+    given, became = events(), outcomes()
+    for frame, column in ((given, "time"), (became, "event_time"), (became, "end_of_follow_up")):
+        times = pd.to_datetime(pd.Series(DAY + timedelta(hours=7)).repeat(len(frame)).reset_index(drop=True))
+        frame[column] = (times + pd.to_timedelta(frame[column], unit="D")).astype(f"datetime64[{unit}]")
+        assert frame[column].dtype == f"datetime64[{unit}]"
+    study = study_from_table(given, became, definition=EASY)
+    expected = study_from_table(events(), outcomes(), definition=EASY)
+    assert_same_arrays(study.cohort.visits, expected.cohort.visits)
+    assert_same_arrays(study.cohort.outcome, expected.cohort.outcome)
+
+
+def test_the_flow_of_a_table_counts_no_outcome_as_a_record_and_every_death() -> None:
+    given = events()
+    given.loc[len(given)] = ["Anna", 40, "MEDS_DEATH", np.nan]
+    flow = study_from_table(given, outcomes(), definition=EASY).flow
+    assert flow is not None
+    assert flow.read["records"] == 8
+    assert flow.dropped == {
+        "with the code of the death": 1,
+        "a static code that is not in the vocabulary": 1,
+    }
+
+
+def test_a_table_too_small_for_min_patients_says_so() -> None:
+    flow = study_from_table(events(), outcomes()).flow
+    assert flow is not None
+    assert any("min_patients" in warning and "3 patients in all" in warning for warning in flow.warnings)

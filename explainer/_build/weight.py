@@ -26,7 +26,14 @@ SOURCE = re.compile(r'url\("?([^")]+\.woff2)"?\)')
 WORD = re.compile(r"[\w-]+")
 ATTRIBUTE = re.compile(r' (?:class|id|name|for|type|rel|dir|role|data-(?!given|start|lights)[\w-]+)="([^"]*)"')
 NAME = re.compile(r"""(?<=["'`.])[A-Za-z_][\w-]*(?=["'`])|[\w-]*-[\w-]+""")  # quoted whole, or with a hyphen
-WRAPPED = '<div class="md-typeset__scrollwrap"><div class="md-typeset__table">'
+WRAPPED = '<div class="md-typeset__scrollwrap" tabindex="0"><div class="md-typeset__table">'
+THEME = re.compile(r'<script defer src="([^"]*assets/javascripts/bundle\.[^"]*)"></script>\s*')
+SCRIPT = re.compile(r'<script (?:defer )?src="([^"]*assets/[\w-]+\.js)"[^>]*></script>')
+CODE = re.compile(r"<pre(?=[^>]*><span></span><code>)(.*?)</pre>", re.DOTALL)
+DRAWING = re.compile(
+    r'(?<=<figure class="vw-figure">)<svg[^>]*? width="([\d.]+)pt" height="([\d.]+)pt".*?</svg>', re.DOTALL
+)
+CLAIM = re.compile(r'<section class="vw-claim"(.*?)</section>', re.DOTALL)
 # The letters of English prose, and the signs it is set with. Whatever else the font has comes in a file of its own.
 LETTERS = {
     *range(0x20, 0x7F),
@@ -83,11 +90,12 @@ def lighten(site: Path, letters: tuple[set[str], set[str]], report: Report) -> N
     asked = dict.fromkeys(match[2] for page in pages.values() for match in LINK.finditer(page))
     plain = [sheet for sheet in asked if sheet not in (FORMULAS, APART)]
     text = "\n".join((site / sheet).read_text(encoding="utf-8") for sheet in plain)
-    style = _written(site, "site", _prose_inside(needed(text, used), site / "assets"))
+    rules, faces = _apart(_prose_inside(needed(text, used), site / "assets"))
+    style = [_written(site, "site", rules), _written(site, "letters", faces)]
     formulas = needed((site / FORMULAS).read_text(encoding="utf-8"), used)
     formulas = _written(site, "formulas", _formulas_inside(formulas, site / "assets/katex", *letters))
     for path, page in pages.items():
-        path.write_text(_relinked(page, formulas, style), encoding="utf-8")
+        path.write_text(starting_later(sized(_relinked(page, formulas, style))), encoding="utf-8")
     for left in (*map(site.joinpath, plain), site / FORMULAS, *site.glob("assets/katex/fonts/*"), *site.rglob("*.map")):
         left.unlink()
     for module in (*site.glob("assets/*.js"), *site.glob("assets/widgets/*.js")):
@@ -97,25 +105,67 @@ def lighten(site: Path, letters: tuple[set[str], set[str]], report: Report) -> N
 
 
 def _written(site: Path, name: str, css: str) -> str:
-    """Writes a stylesheet, fonts last, and gives its address, which changes with what it holds."""
-    css = FACE.sub("", css) + "".join(FACE.findall(css))
+    """Writes a stylesheet and gives its address, which changes with what it holds."""
     address = f"assets/{name}.{hashlib.sha256(css.encode()).hexdigest()[:8]}.css"
     (site / address).write_text(css, encoding="utf-8")
     return address
 
 
-def _relinked(page: str, formulas: str, style: str) -> str:
+def _apart(css: str) -> tuple[str, str]:
+    """The rules, and the fonts: two files of half the size come sooner than one."""
+    return FACE.sub("", css), "".join(FACE.findall(css))
+
+
+def _relinked(page: str, formulas: str, style: list[str]) -> str:
     """The page's HTML with the new stylesheets, not indented, and tables wrapped before the theme's script does it."""
-    own = [formulas, style] if FORMULA in page else [style]
+    own = [formulas, *style] if FORMULA in page else style
     first = LINK.search(page)
     if first is None:
         return page
-    own += [APART] if f"{first[1]}{APART}" in page else []
+    own = [*own, APART] if f"{first[1]}{APART}" in page else own
     links = "".join(f'\n<link rel="stylesheet" href="{first[1]}{sheet}">' for sheet in own)
     page = page[: first.start()] + links + LINK.sub("", page[first.start() :])
     parts = re.split(r"(<pre.*?</pre>)", page, flags=re.DOTALL)
     parts[::2] = [re.sub(r"\n\s+", "\n", part) for part in parts[::2]]
     return re.sub(r"<table>.*?</table>", rf"{WRAPPED}\g<0></div></div>", "".join(parts), flags=re.DOTALL)
+
+
+# ----------------------------------------------------------------------------------------------------- first contact
+
+
+def starting_later(page: str) -> str:
+    """The page with scripts that are asked for once it is painted, by `theme/main.html`; the theme's by `site.js`."""
+    page = THEME.sub("", page.replace("</head>", _late_theme(page) + "</head>", 1))
+    page = page.replace('<link rel="modulepreload" fetchpriority="low"', '<link rel="late"')
+    return SCRIPT.sub(r'<script type="late" src="\1"></script>', page)
+
+
+def _late_theme(page: str) -> str:
+    script = THEME.search(page)
+    return f'<link rel="late" as="script" href="{script[1]}">\n' if script else ""
+
+
+def sized(page: str) -> str:
+    """Says how high code, drawings and claims are, so that the browser lays them out when they come near the screen."""
+    page = CODE.sub(lambda code: f'<pre style="--lines:{_lines(code[1])}"{code[1]}</pre>', page)
+    page = DRAWING.sub(
+        lambda drawing: (
+            f'<div class="vw-drawn" style="aspect-ratio:{drawing[1]}/{drawing[2]};max-width:{drawing[1]}pt">'
+            f"{drawing[0]}</div>"
+        ),
+        page,
+    )
+    return CLAIM.sub(
+        lambda claim: f'<section class="vw-claim" style="--letters:{len(_text(claim[0]))}"{claim[1]}</section>', page
+    )
+
+
+def _lines(code: str) -> int:
+    return _text(code[code.index("<code>") :]).rstrip("\n").count("\n") + 1
+
+
+def _text(part: str) -> str:
+    return re.sub(r"<[^>]*>", "", part)
 
 
 # ------------------------------------------------------------------------------------------------------------ search

@@ -15,6 +15,7 @@ const near = new IntersectionObserver(
 
 // The theme puts the next page in place of the last one without loading anything anew.
 const look = () => {
+  document.querySelectorAll('link[rel="late"]:not([as])').forEach((link) => (link.rel = "modulepreload"));
   document.querySelectorAll("[data-live]:not([data-seen])").forEach((block) => {
     block.dataset.seen = "";
     near.observe(block);

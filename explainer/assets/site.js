@@ -1,6 +1,60 @@
-// What a stylesheet cannot do: name the tool bar that the theme adds to each block of code, let the keyboard scroll the
-// wide tables that it wraps, and open folded text on paper.
+// What a stylesheet cannot do: start the theme's script, name the tool bar that it adds to each block of code, let the
+// keyboard scroll the wide tables that it wraps, and open folded text on paper.
 // Everything on a page can be read without it.
+
+// The theme's script keeps the screen busy for as long as all the rest, and a page is read without it. It comes along
+// once the page stands, and starts with the first sign of a hand.
+const SIGNS = ["pointermove", "pointerdown", "touchstart", "wheel", "scroll", "keydown", "focusin"];
+const later = document.querySelector('link[rel="late"][as="script"]'); // put there by explainer/_build/weight.py
+const query = document.querySelector(".md-search__input");
+
+const startTheme = () => {
+  SIGNS.forEach((sign) => removeEventListener(sign, startTheme));
+  const script = document.createElement("script");
+  script.src = later.href;
+  script.onload = () => {
+    removeEventListener("keydown", answerKey);
+    document.dispatchEvent(new Event("DOMContentLoaded")); // what it waits for was long ago
+    if (document.activeElement !== query) return;
+    query.blur(); // it searches for what is typed from a focus on
+    query.focus();
+  };
+  document.body.append(script);
+};
+
+/** The theme's keys, until it listens to them itself. */
+const answerKey = (event) => {
+  if (event.ctrlKey || event.metaKey || event.altKey || event.target.closest("input, select, textarea, [data-live]"))
+    return;
+  if ("/fs".includes(event.key)) {
+    event.preventDefault();
+    query.focus();
+  }
+  const beside = { p: "prev", ",": "prev", n: "next", ".": "next" }[event.key];
+  const link = beside && document.querySelector(`link[rel="${beside}"]`);
+  if (link) location.assign(link.href);
+};
+
+/** The list of pages as the theme leaves it: no higher than what is seen of the page, with this page's name in sight. */
+const fitLists = () => {
+  const seen = document.querySelector(".md-main__inner").getBoundingClientRect();
+  document.querySelectorAll(".md-sidebar__scrollwrap").forEach((list) => {
+    const box = list.getBoundingClientRect();
+    if (getComputedStyle(list).position === "static" && seen.bottom < innerHeight)
+      list.style.height = `${seen.bottom - box.top - (box.top - seen.top)}px`;
+    const here = [...list.querySelectorAll(".md-nav__link--active[href]")].find((link) => link.clientHeight);
+    if (here) list.scrollTo({ top: here.offsetTop - list.offsetTop - list.clientHeight / 2 });
+  });
+};
+
+if (later) {
+  later.rel = "prefetch";
+  SIGNS.forEach((sign) => addEventListener(sign, startTheme, { passive: true }));
+  addEventListener("keydown", answerKey);
+  // Opened in the middle, or from a hit, where the words that were sought are marked.
+  if (scrollY || /[?&]h=/.test(location.search)) startTheme();
+  else requestAnimationFrame(() => requestAnimationFrame(fitLists));
+}
 
 const mendTheme = () => {
   document.querySelectorAll("nav.md-code__nav:not([aria-label])").forEach((bar, index) => {

@@ -41,7 +41,8 @@ class CohortDefinition:
             - `"date:2024-12-31"`: that day, to its end, for everybody (the date of the extract); with a time of day,
               that moment;
             - `"table:PATH"`: a Parquet or CSV file with the columns `subject_id` and `time`;
-            - `"last record"`: the last record with a time. Who comes back depends on health, so the flow warns.
+            - `"last record"`: the last record with a time, even one whose code is in `never_input`. Who comes back
+              depends on health, so the flow warns.
 
         competing: For each further cause of leaving, a group of codes: the first group is cause 2, the next cause 3.
         index: Codes that start follow-up. Empty: it starts at the first visit.

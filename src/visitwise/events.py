@@ -105,10 +105,10 @@ def follow(
         >>> events = pl.DataFrame({"subject_id": 7, "time": days, "code": codes, "numeric_value": None})
         >>> definition = CohortDefinition(("STROKE",), "date:2020-12-31", min_patients=1)
         >>> follow(events, definition).flow
-        read: 3 records, 1 patients
-          |-- dropped: 1 records of the patients kept
-          |     1  records an event
-        kept: 1 patients
+        read: 3 records, 1 patient
+          |-- dropped: 1 record of the patients kept
+          |     1  with a code of an event
+        kept: 1 patient
     """
     roles = _roles(events["code"].unique(), definition)
     records = _records(events, roles, definition)
@@ -312,6 +312,7 @@ def _with_end(
 
 FAULTY = "the record contradicts itself"
 NO_END = "no end of follow-up"
+OF_AN_EVENT, OF_THE_END = "with a code of an event", "bears the code that ends follow-up"
 
 
 def _reasons(definition: CohortDefinition, predict: bool) -> dict[str, pl.Expr]:
@@ -337,9 +338,9 @@ def _fates(definition: CohortDefinition) -> dict[str, pl.Expr]:
     seen, event, end, cut = (pl.col(name) for name in ("seen", "event", "end", "cut"))
     timed = time.is_not_null() & role.is_in([_INPUT, _ENCOUNTER])
     return {
-        "records an event": role == _CAUSE,
-        "records the end of follow-up": role == _END,
-        "records the death": role == _DEATH,
+        OF_AN_EVENT: role == _CAUSE,
+        OF_THE_END: role == _END,
+        "with the code of the death": role == _DEATH,
         "never an input, as defined": role == _NEVER,
         f"no {definition.encounter_column}": timed & close.is_null(),
         "in the visit of the event, or later": timed & seen & (close >= event),
@@ -727,7 +728,7 @@ def nobody_left(flow: Flow) -> str:
 
 
 def told(flow: Flow, *, predict: bool = False) -> Flow:
-    """A flow without what never happened, and with a word on outcomes that teach nothing.
+    """A flow without what never happened, and with a word on outcomes and codes that teach nothing.
 
     Args:
         flow: The sum over all shards.
@@ -743,6 +744,13 @@ def told(flow: Flow, *, predict: bool = False) -> Flow:
         warnings.append("nobody who is kept has the event: there is nothing to learn from")
     if not predict and flow.kept["events"] == flow.kept["patients"]:
         warnings.append("every patient who is kept has the event: nobody shows what it is to go without")
+    codes, unknown = (flow.kept.get(name, 0) for name in ("codes", "unknown codes"))
+    if not predict and 2 * unknown > codes:
+        warnings.append(
+            f"{unknown:,} of {codes:,} codes at the visits are {UNKNOWN}: fewer than min_patients training patients "
+            f"have them, and the cohort has {flow.kept['patients']:,} patients in all; "
+            "a smaller min_patients keeps more codes"
+        )
     excluded, dropped = ({name: n for name, n in part.items() if n} for part in (flow.excluded, flow.dropped))
     return Flow(flow.read, excluded, dropped, flow.kept, tuple(warnings))
 

@@ -89,10 +89,10 @@ class Flow:
 
     def __repr__(self) -> str:
         lines = [f"read: {_listed(self.read)}"]
-        for part, what in (("excluded", "patients"), ("dropped", "records of the patients kept")):
+        for part, what, whose in (("excluded", "patients", ""), ("dropped", "records", " of the patients kept")):
             counts = {name: count for name, count in getattr(self, part).items() if count}
             if counts:
-                lines.append(f"  |-- {part}: {sum(counts.values()):,} {what}")
+                lines.append(f"  |-- {part}: {_listed({what: sum(counts.values())})}{whose}")
                 width = max(len(f"{count:,}") for count in counts.values())
                 lines += [f"  |     {count:{width},}  {name}" for name, count in counts.items()]
         lines.append(f"kept: {_listed(self.kept)}")
@@ -331,4 +331,4 @@ def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
 
 
 def _listed(counts: Mapping[str, int]) -> str:
-    return ", ".join(f"{count:,} {name}" for name, count in counts.items())
+    return ", ".join(f"{count:,} {name.removesuffix('s') if count == 1 else name}" for name, count in counts.items())

@@ -16,7 +16,7 @@ from jaxtyping import Int
 
 from visitwise.cohort import by_lot
 from visitwise.definition import CohortDefinition
-from visitwise.events import DAY, ENCOUNTER, Census, assemble, follow, nobody_left, told
+from visitwise.events import DAY, ENCOUNTER, OF_AN_EVENT, OF_THE_END, Census, assemble, follow, nobody_left, told
 from visitwise.study import FRACTIONS, SPLITS, Flow, Study
 
 import polars as pl  # isort: skip  # behind `events`, which says what to install if it is missing
@@ -39,7 +39,7 @@ def study_from_table(events: Any, outcomes: Any, *, definition: CohortDefinition
             matters only within a moment. A code `MEDS_BIRTH` is the birth.
         outcomes: One row for each patient: `patient`, `event_time` (missing if there was no event), `end_of_follow_up`
             (may be missing where there was one) and, where there are several causes, `cause`: 1, 2, ... A date without
-            a time of day, as the end, is the end of that day.
+            a time of day, as the end, is the end of that day; ends that are all at midnight are such dates.
         definition: The other choices: `FROM_TABLE`, changed by `dataclasses.replace`.
 
     Raises:
@@ -104,7 +104,7 @@ def _rows(records: pl.DataFrame, became: pl.DataFrame, subjects: pl.DataFrame) -
 
 def _without_outcomes(flow: Flow, n_records: int) -> Flow:
     """The flow of the records alone: the outcomes came from a table of their own."""
-    dropped = {name: count for name, count in flow.dropped.items() if not name.startswith("records ")}
+    dropped = {name: count for name, count in flow.dropped.items() if name not in (OF_AN_EVENT, OF_THE_END)}
     return replace(flow, read={**flow.read, "records": n_records}, dropped=dropped)
 
 
@@ -225,11 +225,11 @@ def _microseconds(values: pl.Series, *, ends_with_day: bool = False) -> tuple[pl
         if not days.drop_nulls().is_finite().all():
             raise ValueError(f"the column {name!r} holds an infinite number of days; expected finite ones")
         return (days * DAY).round().cast(pl.Int64).cast(pl.Datetime("us")), False
-    if isinstance(kind, pl.Datetime) and kind.time_zone is None:
-        return values.cast(pl.Datetime("us")), True
-    if isinstance(kind, pl.Date):
+    if isinstance(kind, pl.Date) or (isinstance(kind, pl.Datetime) and kind.time_zone is None):
         moment = values.cast(pl.Datetime("us"))
-        return (moment + timedelta(days=1, microseconds=-1) if ends_with_day else moment), True
+        # pandas reads a column of dates as datetimes at midnight.
+        are_days = isinstance(kind, pl.Date) or bool((moment == moment.dt.truncate("1d")).all())
+        return (moment + timedelta(days=1, microseconds=-1) if ends_with_day and are_days else moment), True
     raise ValueError(
         f"the column {name!r} has {kind}; expected datetimes without a time zone, dates (pandas: parse_dates), "
         "or days as numbers"

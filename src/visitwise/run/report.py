@@ -162,9 +162,10 @@ def _flow(flow: Mapping[str, Any] | None, parts: Mapping[str, Any]) -> str:
     steps = []
     if flow is not None:
         steps.append(f"<li><div class='box'><strong>Read</strong> {_listed(flow['read'])}</div></li>")
-        for name, what in (("excluded", "patients"), ("dropped", "records of the patients kept")):
+        for name, what in (("excluded", "patient"), ("dropped", "record")):
             counts = {reason: count for reason, count in flow[name].items() if count}
-            total = f"{sum(counts.values()):,} {what}" if counts else f"no {what}"
+            total = _count(sum(counts.values()), what) if counts else f"no {what}s"
+            total += " of the patients kept" if name == "dropped" else ""
             reasons = "".join(f"<li>{count:,} {escape(reason)}</li>" for reason, count in counts.items())
             inside = f"<ul>{reasons}</ul>" if reasons else ""
             steps.append(
@@ -174,7 +175,9 @@ def _flow(flow: Mapping[str, Any] | None, parts: Mapping[str, Any]) -> str:
     told = []
     for part, does in PARTS.items():
         size = parts[part]
-        sizes = f"{size['patients']:,} patients, {size['rows']:,} rows, {_count(size['events'], 'event')}"
+        sizes = (
+            f"{_count(size['patients'], 'patient')}, {_count(size['rows'], 'row')}, {_count(size['events'], 'event')}"
+        )
         told.append(
             f"<li><div class='box'><strong>{part.replace('_', ' ').capitalize()}</strong> {sizes}<br>"
             f"<span class='muted'>{does}</span></div></li>"
