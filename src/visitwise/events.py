@@ -312,7 +312,7 @@ def _with_end(
 
 FAULTY = "the record contradicts itself"
 NO_END = "no end of follow-up"
-OF_AN_EVENT, OF_THE_END = "with a code of an event", "bears the code that ends follow-up"
+OF_AN_EVENT, OF_THE_END = "with a code of an event", "with the code that ends follow-up"
 
 
 def _reasons(definition: CohortDefinition, predict: bool) -> dict[str, pl.Expr]:
