@@ -168,7 +168,7 @@ def test_code_in_the_middle_of_a_sentence_is_reported(src: Path) -> None:
 def test_help_of_a_command_stands_on_the_page_as_it_is_printed() -> None:
     text = commands.show("Before.\n\n[help](help:visitwise train)\n\nAfter.\n", pytest.fail)
     assert text.startswith(
-        'Before.\n\n```text title="visitwise train --help"\nUsage: visitwise train [OPTIONS] COHORT\n'
+        'Before.\n\n```text title="visitwise train --help"\nUsage: visitwise train [OPTIONS] [SOURCE]\n'
     )
     assert "\n  --run PATH " in text
     assert text.endswith("\n```\n\nAfter.\n")

@@ -265,7 +265,7 @@ def test_every_claim_is_tried_when_the_site_is_built() -> None:
 def test_the_page_shows_every_claim_and_what_its_trial_computed(page) -> None:  # type: ignore[no-untyped-def]
     claims = {claim.id: (claim, test) for claim, test in tried()}
     assert sorted(shown(page)) == sorted(claims)
-    text = page.locator("article").inner_text()
+    text = page.locator("article").text_content()
     for claim, test in claims.values():
         assert test.partition("::")[2] in text, claim.id
     assert "{" not in page.locator("section.vw-claim p").first.inner_text()

@@ -65,6 +65,15 @@ def test_a_chapter_counts_more_than_its_notebook_and_a_page_may_say_its_own_weig
     assert own == {"search": {"exclude": True}}
 
 
+def test_the_states_of_the_search_are_told_apart() -> None:
+    said: list[str] = []
+    told = finding.tell_states_apart("for(;;){var s=r[i],o=this.edges[s];e=e+s+o.id}return e", said.append)
+    assert told == 'for(;;){var s=r[i],o=this.edges[s];e=e+s+o.id+","}return e'
+    assert said == []
+    assert finding.tell_states_apart("other", said.append) == "other"
+    assert "names its states otherwise" in said[0]
+
+
 def test_every_entry_of_the_glossary_is_in_the_sites_index() -> None:
     index = json.loads((built().site / "search" / "search_index.json").read_text(encoding="utf-8"))
     found = {entry["location"] for entry in index["docs"]}

@@ -210,6 +210,9 @@ def on_post_template(output_content: str, template_name: str, config: MkDocsConf
 def on_post_build(config: MkDocsConfig) -> None:
     """After search has written its index. Beside each notebook's page, the files that it offers."""
     finding.add_terms(Path(config.site_dir, "search", "search_index.json"), glossary, places[GLOSSARY].address)
+    for worker in Path(config.site_dir, "assets", "javascripts", "workers").glob("search.*.min.js"):
+        script = finding.tell_states_apart(worker.read_text(encoding="utf-8"), log.warning)
+        worker.write_text(script, encoding="utf-8")
     for name, text in artist.later.items():
         target = Path(config.site_dir, "assets", name)
         target.parent.mkdir(exist_ok=True)

@@ -14,12 +14,26 @@ const startTheme = () => {
   script.src = later.href;
   script.onload = () => {
     removeEventListener("keydown", answerKey);
+    const typed = document.activeElement === query && query.value;
+    if (typed) query.value = ""; // the theme cannot answer before it has its index
     document.dispatchEvent(new Event("DOMContentLoaded")); // what it waits for was long ago
-    if (document.activeElement !== query) return;
-    query.blur(); // it searches for what is typed from a focus on
-    query.focus();
+    if (document.activeElement === query) askAgain(typed);
   };
   document.body.append(script);
+};
+
+/** Opens the theme's search once more, now that it listens, and types what was typed before as soon as it can answer. */
+const askAgain = (typed) => {
+  query.blur();
+  query.focus();
+  const said = document.querySelector(".md-search-result__meta");
+  const before = said.textContent; // that it is getting ready
+  const waiting = setInterval(() => {
+    if (said.textContent === before) return;
+    clearInterval(waiting);
+    query.value = typed + query.value;
+    query.dispatchEvent(new Event("keyup", { bubbles: true }));
+  }, 50);
 };
 
 /** The theme's keys, until it listens to them itself. */

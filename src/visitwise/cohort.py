@@ -335,12 +335,13 @@ class Cohort:
         """
         if visits < 1:
             raise ValueError(f"visits is {visits}; expected at least 1")
-        end = (self.visits.length + 1).cumsum(0)
+        size = self.visits.length + 1
+        end = size.cumsum(0)
         n_portions = math.ceil(int(end[-1]) / visits)
         if n_portions == 1:
             yield self
             return
-        portion = (end - 1) * n_portions // end[-1]
+        portion = (2 * end - size) * n_portions // (2 * end[-1])  # where the middle of a record falls
         for patients in torch.arange(len(self)).split(portion.unique_consecutive(return_counts=True)[1].tolist()):
             yield self.select(patients)
 

@@ -72,7 +72,7 @@ def study_from_table(events: Any, outcomes: Any, *, definition: CohortDefinition
     if followed.patients.is_empty():
         raise ValueError(nobody_left(followed.flow))
     kept = followed.patients.select("subject_id").join(subjects, on="subject_id", how="left", maintain_order="left")
-    train = (kept["split"] == 0).arg_true().to_numpy()
+    train = (kept["split"] == 0).arg_true().cast(pl.Int64).to_numpy()
     if len(train) == 0:
         raise ValueError(f"none of the {kept.height:,} patients who are left is a training patient; expected one")
     vocabulary = Census.of(followed, train).vocabulary(definition)

@@ -49,7 +49,8 @@ def table_one(cohort: Cohort) -> pd.DataFrame:
     read = cohort.outcome.stop
     add("record", "visits up to the last one at risk", lambda who: _median(read[who]))
     add("record", "rows at risk", lambda who: _median((cohort.outcome.stop - cohort.outcome.start)[who]))
-    days = cohort.outcome.followup_days
+    first = cohort.visits.visit_offsets[:-1]
+    days = cohort.outcome.followup_days - cohort.visits.day[first + cohort.outcome.start]
     if bool((~days.isnan()).any()):
         add("record", "followed, days", lambda who: _median(days[who & ~days.isnan()]))
     sizes = [int(who.sum()) for who in groups]

@@ -19,7 +19,7 @@ HELD_OUT, TUNING = "held out", "tuning"
 PARTS = {
     "train": "teach the model",
     "tuning": "decide when training stops",
-    "held_out": "judge it; used for nothing else",
+    "held_out": "judge it; nothing is learned or chosen by them",
 }
 
 
@@ -201,7 +201,10 @@ def _table_one(lines: Sequence[Mapping[str, str]]) -> str:
             rows.append(f'<tr class="part"><th scope="colgroup" colspan="{1 + len(GROUPS)}">{escape(before)}</th></tr>')
         cells = "".join(f"<td>{_minus(escape(line[group]))}</td>" for group in GROUPS)
         rows.append(f'<tr><th scope="row">{escape(line["name"])}</th>{cells}</tr>')
-    caption = "All patients, and by outcome: mean (standard deviation), median (5 to 95 %), or count (share)."
+    caption = (
+        "All patients, and by outcome: mean (standard deviation), median (5 to 95 %), or count (share). What was ever "
+        "recorded is counted up to the last row at risk, and a longer record holds more: no line here is a comparison."
+    )
     return _table("Table one", caption, ["", *GROUPS], "".join(rows))
 
 
