@@ -125,7 +125,7 @@ def _in_order(scores: Mapping[str, Any]) -> list[str]:
 
 def _style() -> str:
     """The report's own rules, and the colours of meaning, of which the package has one table."""
-    tokens = files("visitwise.widgets").joinpath("tokens.css").read_text(encoding="utf-8")
+    tokens = files("visitwise").joinpath("widgets", "tokens.css").read_text(encoding="utf-8")
     light, dark = (re.findall(r"(--vw-[\w-]+: #\w+);", part) for part in tokens.split("@media screen"))
     rules = files("visitwise.run").joinpath("report.css").read_text(encoding="utf-8")
     night = "@media screen and (prefers-color-scheme: dark)"
