@@ -37,6 +37,7 @@ from visitwise.run import (
     write_report,
 )
 from visitwise.run import scores as scores_module
+from visitwise.run.sources import fingerprints, seen_by
 from visitwise.simulate import TEACHING
 from visitwise.study import Flow, Study
 from visitwise.training import load_model
@@ -343,6 +344,19 @@ def long_table(cohort: Cohort) -> pd.DataFrame:
             begin, end = visits.code_offsets[visit : visit + 2].tolist()
             lines += [(patient, visit, visits.schema.codes[code]) for code in visits.codes[begin:end].tolist()]
     return pd.DataFrame(lines, columns=["patient", "visit", "code"])
+
+
+def test_patients_are_known_again_in_a_later_extract_and_others_with_their_ids_are_not(tmp_path: Path) -> None:
+    later = TEACHING.draw(60, seed=7).cohort
+    first = torch.arange(30)
+    earlier = later.visits.select(first, (later.visits.length[:30] - 1).clamp(min=1))
+    known = Cohort(earlier, Outcome.of(earlier.length, torch.zeros(30)))
+    np.save(tmp_path / "patients_seen.npy", fingerprints(known))
+    assert seen_by(tmp_path, later).tolist() == [True] * 30 + [False] * 30
+    others = TEACHING.draw(60, seed=8).cohort
+    ids = replace(others.visits, patient_id=later.visits.patient_id)
+    strangers = seen_by(tmp_path, Cohort(ids, others.outcome))
+    assert int(strangers.sum()) < 6  # some first visits hold the same few codes
 
 
 def three_digits(values: np.ndarray) -> str:

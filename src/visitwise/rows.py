@@ -92,14 +92,8 @@ def run_in_rows(
     weights[0] = torch.cat([weights[0], _blank(recurrence, weights[2])[:, None]], 1)
     box = box.unflatten(0, (layout.width, layout.n_rows))
     state = box.new_zeros(1, layout.n_rows, recurrence.hidden_size)
-    settings = (
-        True,
-        1,
-        0.0,
-        recurrence.training,
-        False,
-        False,
-    )  # biases, layers, dropout, ..., directions, batch first
+    # Biases, layers, dropout, training, directions, batch first.
+    settings = (True, 1, 0.0, recurrence.training, False, False)
     if isinstance(recurrence, nn.LSTM):
         states = torch.lstm(box, (state, state), weights, *settings)[0]
     else:

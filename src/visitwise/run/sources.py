@@ -182,6 +182,8 @@ def true_hazard(source: str, cohort: Cohort) -> KnownHazard | None:
 def fingerprints(cohort: Cohort) -> Int[np.ndarray, "patient 2"]:
     """Each patient's id beside a number made of the first visit: ids alone may be 0, 1, 2, ... in any cohort.
 
+    Somebody else with the same id and an equal first visit is taken for the same patient.
+
     Examples:
         >>> fingerprints(open_cohort("small"))[:2, 0].tolist()
         [20000000000, 20000000001]
@@ -209,10 +211,9 @@ def seen_by(folder: Path, cohort: Cohort) -> Bool[Tensor, " patient"]:
 
 def _fingerprints(cohort: Cohort) -> Iterator[np.ndarray]:
     for patients in torch.arange(len(cohort)).split(CHUNK):
-        visits = cohort.visits.select(patients)
-        mixed = (visits.day * 1024).long() * 2654435761 + visits.index * 40503
+        # The first visit alone: a later extract goes on from it, and its patients are the same.
+        visits = cohort.visits.select(patients, torch.ones_like(patients))
         of_code = torch.repeat_interleave(visits.code_offsets.diff())
-        mixed = mixed.index_add(0, of_code, (visits.codes.long() + 7) ** 3 * 2246822519)
-        mixed = mixed.where(visits.index == 0, 0)  # a later extract goes on, and its patients are the same
-        number = torch.zeros(len(visits), dtype=torch.int64).index_add(0, visits.patient, mixed)
+        number = (visits.day * 1024).long() * 2654435761
+        number = number.index_add(0, of_code, (visits.codes.long() + 7) ** 3 * 2246822519)
         yield torch.stack([visits.patient_id, number], 1).numpy()
