@@ -49,6 +49,14 @@ def test_few_cells_are_left_over(seed: int) -> None:
     assert rows.n_rows * (rows.width + 1) < 1.1 * with_blanks < 0.7 * len(length) * int(length.max())
 
 
+@pytest.mark.parametrize(("n_patients", "n_rows"), [(40, 8), (56, 8), (60, 16), (100, 24)])
+def test_rows_come_in_eights(n_patients: int, n_rows: int) -> None:
+    length = torch.tensor([19] * 2 + [4] * (n_patients - 2))
+    rows = lay_out(length)
+    assert rows.n_rows == n_rows
+    assert rows.n_rows * (rows.width + 1) <= 1.25 * (int(length.sum()) + n_patients)
+
+
 def test_records_of_like_length_get_a_row_each_and_no_blank() -> None:
     rows = lay_out(torch.tensor([7, 6, 7, 7]))
     assert (rows.row.tolist(), rows.column.tolist()) == ([0, 1, 2, 3], [0, 0, 0, 0])
