@@ -101,6 +101,11 @@ outcomes.head(4)
 # %%
 print(study.flow)
 
+# %% [markdown]
+# An *unfinished interval* began with a visit, and follow-up ended before the next: nobody saw how it went on. It does not
+# count, unless `censored_exposure` in the [definition](../explainer/reference/definition.md) says how much of it does; an
+# interval that ends in an event or with a visit always counts in full.
+
 # %%
 assert study.flow.read["records"] == len(events)
 assert study.flow.kept["events"] == outcomes["event_time"].notna().sum()

@@ -40,6 +40,9 @@ class Patient:
     last: int | None
     visits: list[Visit]
     static: list[Row]
+    exposure: float = 1.0
+    unfinished: bool = False
+    later_event: bool = False
 
 
 def fits(name: str, code: str) -> bool:
@@ -87,13 +90,18 @@ def is_faulty(rows: Sequence[Row], definition: CohortDefinition) -> bool:
     return len(births) > 1 or bool(births and firsts and min(births) > min(firsts))
 
 
+def gap_of(definition: CohortDefinition) -> float:
+    return float(definition.visit.removeprefix("gap:").removesuffix("h")) * 3_600_000_000
+
+
 def visits_of(rows: Sequence[Row], definition: CohortDefinition) -> list[Visit]:
-    """Every visit, by its close, the records of causes among its rows."""
+    """Every visit, by its close; a cause's record is in one only where a column says so."""
     stretches: dict[object, list[Row]] = {}
     before, number = None, 0
     for row in rows:
         kind = role(row.code, definition)
-        belongs = kind in ("input", "encounter") or isinstance(kind, int) or is_index(row.code, definition)
+        belongs = kind in ("input", "encounter") or is_index(row.code, definition)
+        belongs |= isinstance(kind, int) and definition.visit.startswith("column:")
         if row.time is None or not belongs:
             continue
         if definition.visit == "day":
@@ -103,8 +111,7 @@ def visits_of(rows: Sequence[Row], definition: CohortDefinition) -> list[Visit]:
                 continue
             key = row.encounter
         else:
-            hours = float(definition.visit.removeprefix("gap:").removesuffix("h"))
-            number += before is not None and row.time - before > hours * 3_600_000_000
+            number += before is not None and row.time - before > gap_of(definition)
             key, before = number, row.time
         stretches.setdefault(key, []).append(row)
     by_close: dict[int, Visit] = {}
@@ -119,6 +126,18 @@ def visits_of(rows: Sequence[Row], definition: CohortDefinition) -> list[Visit]:
         if any(role(r.code, definition) in ("input", "encounter") or is_index(r.code, definition) for r in visit.rows)
     ]
     return sorted(opened, key=lambda visit: visit.close)
+
+
+def over_of(visit: Visit, definition: CohortDefinition) -> float:
+    """Until when a record could still be one of the visit."""
+    if definition.visit == "day":
+        return (visit.close // DAY + 1) * DAY - 1
+    return visit.close + (0 if definition.visit.startswith("column:") else gap_of(definition))
+
+
+def to_midnight(time: int) -> int:
+    """The end of the day that a time without a time of day means."""
+    return time + DAY - 1 if time % DAY == 0 else time
 
 
 def follow(
@@ -144,36 +163,52 @@ def follow(
     start_time = visits[start].close
     timed = [row for row in rows if row.time is not None]
     events = [(row.time, role(row.code, definition)) for row in timed]
-    causes = sorted((time, cause) for time, cause in events if isinstance(cause, int))
+    start_over = over_of(visits[start], definition)
+    causes = []
+    for row in timed:
+        cause = role(row.code, definition)
+        if isinstance(cause, int):
+            in_turn = to_midnight(row.time) if fits("MEDS_DEATH", row.code) else row.time
+            causes.append((in_turn, cause, row.time))
+    causes.sort()
     washout = math.inf if definition.washout_days is None else definition.washout_days * DAY
-    if any(0 <= start_time - time <= washout for time, _ in causes):
+    if any(time <= start_over and start_time - time <= washout for _, _, time in causes):
         return "the event at the start, or before it"
     first = min(time for time, kind in events if kind != "birth")
     if start_time - first < definition.minimum_history_days * DAY:
         return "too short a history before the start"
     if start + 1 < definition.minimum_visits:
         return "too few visits up to the start"
-    event, cause = next(((time, cause) for time, cause in causes if time > start_time), (None, 0))
+    event, cause = next(((time, cause) for _, cause, time in causes if time > start_over), (None, 0))
     deaths = [time for time, kind in events if kind == "death"]
     death = min(deaths, default=None)
     end = _end(subject, events, definition, end_of)
+    until = min(
+        (time for time in (end, None if death is None else to_midnight(death)) if time is not None), default=None
+    )
     end = min((time for time in (end, death) if time is not None), default=None)
     blanking = definition.blanking_days * DAY
     if predict:
         end = min((time for time in (event, death) if time is not None), default=None)
         seen, blanking = False, 0
     else:
-        seen = event is not None and (end is None or event <= end)
+        seen = event is not None and (until is None or event <= until)
     if seen and event - start_time <= blanking:
         return "the event in the blanking gap after the start"
     if not seen and end is None and not predict:
         return "no end of follow-up"
     last = event if seen else end
-    cut = math.inf if last is None else last - blanking
-    if cut <= start_time:
+    cut = math.inf if last is None else last
+
+    def is_row(visit: Visit) -> bool:
+        return over_of(visit, definition) < cut and visit.close + blanking < cut
+
+    if not is_row(visits[start]):
         return "no follow-up after the start"
 
-    kept = [visit for visit in visits if visit.close < cut]
+    kept = [visit for visit in visits if is_row(visit)]
+    closes = [visit.close for visit in visits[len(kept) :]]
+    unfinished = not seen and not predict and not any(close + blanking <= cut for close in closes)
     for row in rows:
         kind = role(row.code, definition)
         name = {
@@ -186,13 +221,13 @@ def follow(
         elif kind in name:
             dropped[name[kind]] += 1
         elif row.time is not None and kind in ("input", "encounter"):
-            mine = [visit.close for visit in visits if any(row is other for other in visit.rows)]
+            mine = [visit for visit in visits if any(row is other for other in visit.rows)]
             if not mine:
                 dropped["no encounter"] += 1
-            elif mine[0] < cut:
+            elif is_row(mine[0]):
                 continue
             elif seen:
-                gap = mine[0] < event
+                gap = over_of(mine[0], definition) < event
                 dropped["in the blanking gap before the event" if gap else "in the visit of the event, or later"] += 1
             elif row.time > end:
                 dropped["after the death" if end == death else "after the end of follow-up"] += 1
@@ -204,7 +239,19 @@ def follow(
     births = [time for time, kind in events if kind == "birth"]
     static = [row for row in rows if row.time is None and role(row.code, definition) == "input"]
     birth = births[0] if births else None
-    return Patient(subject, start, start_time, birth, cause if seen else 0, None if predict else last, inputs, static)
+    return Patient(
+        subject,
+        start,
+        start_time,
+        birth,
+        cause if seen else 0,
+        None if predict else last,
+        inputs,
+        static,
+        exposure=definition.censored_exposure if unfinished else 1.0,
+        unfinished=unfinished,
+        later_event=event is not None and not seen and not predict,
+    )
 
 
 def _end(

@@ -19,6 +19,7 @@ FULL = CohortDefinition(
     visit="column:hadm_id",
     washout_days=365.25,
     blanking_days=14,
+    censored_exposure=0.25,
     minimum_history_days=180,
     minimum_visits=2,
     never_input=("SECRET",),
@@ -33,8 +34,36 @@ FULL = CohortDefinition(
 def test_written_down_and_read_again_a_definition_is_the_same(definition: CohortDefinition, tmp_path: Path) -> None:
     assert CohortDefinition.from_toml(definition.to_toml()) == definition
     (tmp_path / "definition.toml").write_text(definition.to_toml(), encoding="utf-8")
-    assert CohortDefinition.load(tmp_path / "definition.toml") == definition
+    if definition.end_table is None:
+        assert CohortDefinition.load(tmp_path / "definition.toml") == definition
     assert hash(CohortDefinition.from_mapping(definition.to_mapping())) == hash(definition)
+
+
+@pytest.mark.parametrize("given", ["ends.csv", "../ends.csv", "below/ends.csv"])
+def test_a_table_lies_relative_to_the_file_that_names_it(
+    given: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "defined").mkdir()
+    file = tmp_path / "defined" / "definition.toml"
+    file.write_text(f'outcome = ["A"]\nend_of_follow_up = "table:{given}"', encoding="utf-8")
+    monkeypatch.chdir(tmp_path)
+    definition = CohortDefinition.load("defined/definition.toml")
+    expected = {
+        "ends.csv": tmp_path / "defined" / "ends.csv",
+        "../ends.csv": tmp_path / "ends.csv",
+        "below/ends.csv": tmp_path / "defined" / "below" / "ends.csv",
+    }
+    assert definition.end_table == expected[given]
+    # Written down elsewhere and read again, it is the same table.
+    elsewhere = tmp_path / "elsewhere.toml"
+    elsewhere.write_text(definition.to_toml(), encoding="utf-8")
+    assert CohortDefinition.load(elsewhere) == definition
+
+
+def test_an_absolute_path_stays_as_it_is(tmp_path: Path) -> None:
+    file = tmp_path / "definition.toml"
+    file.write_text('outcome = ["A"]\nend_of_follow_up = "table:/data/ends.csv"', encoding="utf-8")
+    assert CohortDefinition.load(file).end_of_follow_up == "table:/data/ends.csv"
 
 
 def test_whole_numbers_of_days_and_lists_of_names_are_taken_as_they_are_meant() -> None:
@@ -96,6 +125,10 @@ def test_the_visit_rule_is_read_from_its_text(visit: str, hours: float | None, c
         ({"washout_days": -1}, "washout_days is -1; expected a number of days, 0 or more"),
         ({"blanking_days": None}, "blanking_days is None; expected a number of days, 0 or more"),
         ({"blanking_days": float("nan")}, "blanking_days is nan; expected a number of days, 0 or more"),
+        ({"censored_exposure": 1.5}, "censored_exposure is 1.5; expected a share, 0 to 1"),
+        ({"censored_exposure": float("nan")}, "censored_exposure is nan; expected a share, 0 to 1"),
+        ({"censored_exposure": True}, "censored_exposure is True; expected a share, 0 to 1"),
+        ({"censored_exposure": None}, "censored_exposure is None; expected a share, 0 to 1"),
         ({"minimum_history_days": "7"}, "minimum_history_days is '7'; expected a number of days, 0 or more"),
         ({"minimum_visits": 0}, "minimum_visits is 0; expected a whole number, 1 or more"),
         ({"min_patients": 1.5}, "min_patients is 1.5; expected a whole number, 1 or more"),

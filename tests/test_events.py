@@ -5,6 +5,7 @@ import subprocess
 import sys
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import datetime
 
 import numpy as np
@@ -18,6 +19,7 @@ from visitwise.cohort import Cohort
 from visitwise.definition import CohortDefinition
 from visitwise.events import Census, assemble, follow, to_cohort, told
 from visitwise.study import Flow
+from visitwise.visits import Schema
 from visitwise.vocabulary import Vocabulary
 
 HOUR = DAY // 24
@@ -86,6 +88,7 @@ def random_definition(random: np.random.Generator) -> CohortDefinition:
         "visit": one("day", "gap:24h", "gap:9h", "gap:72h", "column:encounter"),
         "washout_days": one(None, None, 0.0, 3.0),
         "blanking_days": one(0, 0, 0.5, 3),
+        "censored_exposure": one(0, 0.25, 0.5, 1),
         "minimum_history_days": one(0, 0, 2.5),
         "minimum_visits": one(1, 1, 3),
         "never_input": one((), ("SECRET", "INDEX"), ("SECRET", "A")),
@@ -186,7 +189,7 @@ def test_a_cohort_is_what_following_one_patient_at_a_time_gives(seed: int) -> No
                 "start": patient.start,
                 "stop": len(patient.visits),
                 "cause": patient.cause,
-                "exposure": 1.0,
+                "exposure": patient.exposure,
                 "followup": None if patient.last is None else (patient.last - day_0) / DAY,
             }
         )
@@ -197,6 +200,8 @@ def test_a_cohort_is_what_following_one_patient_at_a_time_gives(seed: int) -> No
     assert flow.kept["visits"] == sum(len(patient.visits) for patient in kept)
     assert flow.kept["rows"] == sum(len(patient.visits) - patient.start for patient in kept)
     assert flow.kept["events"] == sum(patient.cause > 0 for patient in kept)
+    assert flow.kept["unfinished intervals"] == sum(patient.unfinished for patient in kept)
+    assert flow.kept["censored before an event"] == sum(patient.later_event for patient in kept)
 
 
 # ----------------------------------------------------------------------------------------------- rules, one at a time
@@ -263,6 +268,118 @@ def test_an_event_at_the_end_of_follow_up_is_seen_and_one_after_it_is_not() -> N
     assert of_one([at(0, "A"), at(5, "END"), at(5, "STROKE")], EASY)["cause"] == 1
     later = of_one([at(0, "A"), at(5, "END"), at(5.1, "STROKE")], EASY)
     assert (later["cause"], later["followup"]) == (0, 5.0)
+
+
+def test_what_ends_a_visit_s_day_does_not_say_whether_it_is_a_row() -> None:
+    # The visit of day 5 is open until midnight: whatever falls before, event or end, the row before is the last.
+    for visit in ("day", "gap:9h"):
+        definition = replace(EASY, visit=visit, censored_exposure=0.5)
+        for when, stop in ((5.2, 1), (5.45, 1), (6, 2), (6.2, 2)):
+            event, end = (of_one([at(0, "A"), at(5.1, "B"), at(when, code)], definition) for code in ("STROKE", "END"))
+            assert event["codes"] == end["codes"], (visit, when)
+            assert (event["stop"], end["stop"]) == (stop, stop), (visit, when)
+            assert (event["cause"], end["cause"]) == (1, 0)
+            # The next visit closed before the end: the interval was seen as a whole.
+            assert end["exposure"] == (1 if stop == 1 else 0.5)
+
+
+def test_an_old_event_moves_no_close_and_joins_no_visits() -> None:
+    definition = replace(EASY, visit="gap:9h", index=("INDEX",), washout_days=1)
+    rows = [at(0, "A"), at(0.3, "STROKE"), at(0.6, "B"), at(30, "INDEX"), at(40, "END")]
+    assert of_one(rows, definition)["day"] == pytest.approx([0, 0.6, 30])
+    by_day = of_one(rows[:2] + rows[3:], replace(definition, visit="day"))
+    assert by_day["day"] == [0, 30]
+
+
+@pytest.mark.parametrize("visit", ["day", "gap:9h"])
+def test_an_event_while_the_first_visit_is_open_is_one_at_the_start(visit: str) -> None:
+    flow = follow(table({1: [at(0.1, "A"), at(0.3, "STROKE"), at(9, "END")]}), replace(EASY, visit=visit)).flow
+    assert flow.excluded["the event at the start, or before it"] == 1
+    flow = follow(table({1: [at(0.1, "A"), at(0.3, "END")]}), replace(EASY, visit=visit)).flow
+    assert flow.excluded["no follow-up after the start"] == 1
+
+
+def test_a_visit_that_closes_at_the_end_of_follow_up_finishes_the_interval_before() -> None:
+    definition = CohortDefinition(("STROKE",), "last record", min_patients=1, visit="column:encounter")
+    patient = of_one([at(0, "A", None, 1), at(5, "A", None, 2), at(9, "B", None, 3)], definition)
+    assert (patient["stop"], patient["exposure"], patient["followup"]) == (2, 1, 9)
+    # A last record that is no visit leaves the last interval open.
+    definition = replace(definition, never_input=("SECRET",))
+    patient = of_one([at(0, "A", None, 1), at(5, "A", None, 2), at(9, "SECRET", None, 3)], definition)
+    assert (patient["stop"], patient["exposure"]) == (2, 0)
+
+
+@pytest.mark.parametrize(("end", "stop", "exposure"), [(7, 1, 1), (6.9, 1, 0.5), (7.1, 2, 0.5)])
+def test_with_a_blanking_gap_the_interval_ends_so_much_later(end: float, stop: int, exposure: float) -> None:
+    definition = replace(EASY, blanking_days=2, censored_exposure=0.5)
+    patient = of_one([at(0, "A"), at(5, "B"), at(end, "END")], definition)
+    assert (patient["stop"], patient["exposure"]) == (stop, exposure)
+
+
+def test_a_forecast_has_no_unfinished_interval() -> None:
+    followed = follow(table({1: [at(0, "A"), at(5, "B")]}), EASY, predict=True)
+    assert followed.patients["exposure"].to_list() == [1]
+    assert followed.patients["stop"].to_list() == [2]
+
+
+@pytest.mark.parametrize("competing", [(), (("MEDS_DEATH",),)])
+def test_a_death_dated_to_a_day_hides_no_event_of_that_day(competing: tuple[tuple[str, ...], ...]) -> None:
+    definition = replace(EASY, competing=competing)
+    patient = of_one([at(0, "A"), at(5, "MEDS_DEATH"), at(5.5, "STROKE"), at(9, "END")], definition)
+    assert (patient["cause"], patient["followup"]) == (1, 5.5)
+    # A death with a time of day, or on the day before, comes first.
+    for death in (5.4, 4):
+        patient = of_one([at(0, "A"), at(death, "MEDS_DEATH"), at(5.5, "STROKE"), at(9, "END")], definition)
+        assert (patient["cause"], patient["followup"]) == (2 if competing else 0, death)
+
+
+def test_the_flow_counts_unfinished_intervals_and_events_after_the_end() -> None:
+    rows = {
+        1: [at(0, "A"), at(5, "B"), at(9, "END"), at(12, "STROKE")],
+        2: [at(0, "A"), at(9, "END")],
+        3: [at(0, "A"), at(9, "STROKE")],
+        4: [at(0, "A"), at(5, "B"), at(5.5, "END")],
+    }
+    vocabulary = Vocabulary(Schema.of(["<unknown>"]))
+    _, _, flow = to_cohort(table(rows), EASY, vocabulary)
+    assert flow.kept["unfinished intervals"] == 2
+    assert flow.kept["censored before an event"] == 1
+    _, _, flow = to_cohort(table({3: rows[3]}), EASY, vocabulary)
+    assert not {"unfinished intervals", "censored before an event"} & flow.kept.keys()
+
+
+@pytest.mark.parametrize(("shape", "right"), [(math.inf, 0.5), (1.0, 0.0)], ids=["regular visits", "visits any day"])
+def test_which_share_of_an_unfinished_interval_gives_the_true_hazard(shape: float, right: float) -> None:
+    """Constant danger, visits 60 days apart on average, and an extract within a year of the first."""
+    random = np.random.default_rng(2)
+    n, most, daily = 8_000, 60, 1 / 1_500
+    apart = np.full((n, most), 60.0) if math.isinf(shape) else random.gamma(shape, 60 / shape, (n, most))
+    hazard = float((1 - np.exp(-daily * apart)).mean())
+    visits = np.cumsum(apart, 1) - apart[:, :1]
+    event, end = random.exponential(1 / daily, n), random.uniform(1, 365, n)
+    last = np.minimum(event, end)
+    who, place = (visits < last[:, None]).nonzero()
+    frame = pl.DataFrame(
+        {
+            "subject_id": np.concatenate([who, np.arange(n)]),
+            "time": np.concatenate([visits[who, place], last]) * DAY,
+            "code": ["A"] * len(who) + ["STROKE" if seen else "END" for seen in event <= end],
+            "encounter": np.concatenate([place, np.full(n, -1)]),
+            "numeric_value": None,
+        }
+    )
+    frame = frame.with_columns(pl.col("time").round().cast(pl.Int64).cast(pl.Datetime("us"))).sort("subject_id", "time")
+
+    def estimated(share: float) -> float:
+        definition = replace(EASY, visit="column:encounter", censored_exposure=share, faulty="drop")
+        people = follow(frame, definition).patients
+        rows = (people["stop"] - people["start"]).sum() - people.height + people["exposure"].cast(pl.Float64).sum()
+        return float(people.filter(pl.col("cause") > 0).height / rows)
+
+    error = hazard / math.sqrt((event <= end).sum())
+    assert abs(estimated(right) - hazard) < 3 * error
+    assert estimated(1) < hazard - 3 * error
+    assert abs(estimated(0.5 - right) - hazard) > 3 * error  # what is right for the one is wrong for the other
 
 
 def test_a_stroke_long_before_the_start_may_be_washed_out_and_is_no_input() -> None:

@@ -240,8 +240,63 @@ def test_a_table_of_ends_says_until_when_patients_are_followed(tmp_path: Path) -
     by_day = read(folder, replace(EASY, end_of_follow_up=f"table:{tmp_path / 'ends.csv'}")).cohort.outcome
     assert by_day.followup_days.tolist() == pytest.approx([5, 3, 5])  # to the end of that day
     by_moment = read(folder, replace(EASY, end_of_follow_up=f"table:{tmp_path / 'ends.parquet'}")).cohort.outcome
-    assert by_moment.followup_days.tolist() == [4.25, 2, 5]
+    # Midnight is a date, one by one.
+    assert by_moment.followup_days.tolist() == pytest.approx([4.25, 3, 5])
+    assert by_moment.followup_days[0] == 4.25
     assert by_moment.cause.tolist() == [0, 0, 1]
+
+
+def test_each_misspelt_name_is_a_warning_that_names_it_and_its_key(tmp_path: Path) -> None:
+    shards = {f"{number}.parquet": patient(number, "a", "b") for number in (1, 2)}
+    shards["2.parquet"] = patient(2, "a", "c", ends="STROKE")
+    folder = write_meds(tmp_path / "meds", shards, splits={1: "train", 2: "train"})
+    definition = replace(
+        EASY,
+        outcome=("STROKE", "STRK"),
+        competing=(("MEDS_DEAD",), ("GONE", "AWAY")),
+        index=("a", "aa"),
+        never_input=("c", "SECRT"),  # one of them is in the second file alone
+    )
+    study = read(folder, definition)
+    assert study.flow is not None
+    names = [("STRK", "outcome"), ("MEDS_DEAD", "competing"), ("GONE", "competing"), ("AWAY", "competing")]
+    names += [("aa", "index"), ("SECRT", "never_input")]
+    expected = [f"no record bears the code {name!r} of {key}: is it written so in the records?" for name, key in names]
+    assert list(study.flow.warnings) == expected
+    prepared = prepare(folder, definition, tmp_path / "study")
+    assert prepared.flow == study.flow
+
+
+def test_the_flow_says_how_many_have_an_event_after_the_end_of_follow_up(tmp_path: Path) -> None:
+    rows = [*patient(1, "a", "b"), (1, 9, "STROKE"), *patient(2, "a"), *patient(3, "a", ends="STROKE")]
+    folder = write_meds(tmp_path, {"0.parquet": rows}, splits=dict.fromkeys((1, 2, 3), "train"))
+    flow = read(folder, EASY).flow
+    assert flow is not None
+    assert flow.kept["events"] == 1
+    assert flow.kept["censored before an event"] == 1
+    assert "1 censored before an event" in repr(flow)
+
+
+@pytest.mark.parametrize("visit", ["day", "gap:9h", "column:visit"])
+@pytest.mark.parametrize("share", [0.0, 0.5])
+def test_unfinished_intervals_are_the_same_from_memory_and_from_shards(
+    tmp_path: Path, visit: str, share: float
+) -> None:
+    shards = {
+        "0.parquet": [(1, 0, "a", None, 1), (1, 5, "b", None, 2), (1, 5, "END")],
+        "1.parquet": [(2, 0, "a", None, 1), (2, 4, "END"), (2, 5, "b", None, 2)],
+        "2.parquet": [(3, 0, "a", None, 1), (3, 4, "STROKE")],
+    }
+    folder = write_meds(tmp_path / "meds", shards, splits=dict.fromkeys((1, 2, 3), "train"))
+    definition = replace(EASY, visit=visit, censored_exposure=share)
+    study = read(folder, definition)
+    assert study.cohort.outcome.stop.tolist() == [1, 1, 1]
+    assert study.cohort.outcome.censored_exposure.tolist() == [1, share, 1]
+    assert study.flow is not None
+    assert study.flow.kept["unfinished intervals"] == 1
+    study.save(tmp_path / "saved")
+    prepare(folder, definition, tmp_path / "prepared")
+    assert files_of(tmp_path / "prepared") == files_of(tmp_path / "saved")
 
 
 # ------------------------------------------------------------------------------------------------- new patients

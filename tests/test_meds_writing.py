@@ -199,7 +199,12 @@ def test_the_definition_lies_beside_the_data(teaching: tuple[Cohort, Path, Cohor
     _, folder, definition = teaching
     assert CohortDefinition.load(folder / "definition.toml") == definition
     assert definition == CohortDefinition(
-        ("EVENT",), "code:END_OF_FOLLOWUP", visit="column:encounter_id", min_patients=1, measurements=()
+        ("EVENT",),
+        "code:END_OF_FOLLOWUP",
+        visit="column:encounter_id",
+        censored_exposure=1,
+        min_patients=1,
+        measurements=(),
     )
 
 
@@ -264,6 +269,15 @@ def test_an_event_a_moment_after_a_visit_stays_after_it(tmp_path: Path) -> None:
     assert (event - visit).microseconds == 1
 
 
+def test_an_interval_that_nobody_saw_to_its_end_has_no_label() -> None:
+    for changes, labels in (
+        ({"cause": [0]}, [False, False]),
+        ({"cause": [0], "censored_exposure": [0.5]}, [False]),
+        ({"censored_exposure": [0.5]}, [False, True]),  # it ends with the event
+    ):
+        assert labels_of(one_patient(**changes))["boolean_value"].to_list() == labels
+
+
 def test_a_study_with_dates_keeps_them(tmp_path: Path) -> None:
     origin = torch.tensor([1_234_567_890_123_456])
     study = Study(one_patient(), torch.tensor([2]), origin)
@@ -280,7 +294,10 @@ def test_a_study_with_dates_keeps_them(tmp_path: Path) -> None:
     ("changes", "message"),
     [
         ({"followup_days": [float("nan")]}, "patient 7 has nan followup_days; MEDS expects the time"),
-        ({"cause": [0], "censored_exposure": [0.5]}, "patient 7 has the censored exposure 0.5; expected 1"),
+        (
+            {"cause": [0], "censored_exposure": [0.5], "followup_days": [60.0]},  # until the next visit, so to the end
+            "patient 7 has the censored exposure 0.5; expected 1.0: MEDS has no word for it",
+        ),
         ({"followup_days": [30.0]}, "patient 7 is followed for 30.0 days; expected more than its last row.*day 30.0"),
         ({"followup_days": [60.5]}, "patient 7 is followed for 60.5 days, beyond the first visit that.*day 60.0"),
     ],
@@ -293,6 +310,16 @@ def test_what_meds_cannot_say_is_refused_by_patient(tmp_path: Path, changes: dic
 
 def test_the_share_of_an_interval_that_ends_in_an_event_does_not_matter(tmp_path: Path) -> None:
     write_one(tmp_path / "one", one_patient(censored_exposure=[0.5]))
+
+
+def test_censored_patients_who_count_for_different_shares_are_refused(tmp_path: Path) -> None:
+    changes = {"cause": [0], "censored_exposure": [0.5]}
+    other = one_patient(**changes | {"censored_exposure": [0.25]})
+    other = Cohort(replace(other.visits, patient_id=torch.tensor([8])), other.outcome)
+    both = Cohort.concat([one_patient(**changes), other])
+    with pytest.raises(ValueError, match=r"patient 8 has the censored exposure 0.25; expected 0.5: MEDS has no word"):
+        write_one(tmp_path / "both", both, splits=torch.zeros(2, dtype=torch.int8))
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_two_visits_within_a_microsecond_are_refused(tmp_path: Path) -> None:
@@ -500,6 +527,7 @@ def test_meds_accepts_both_label_tables(teaching: tuple[Cohort, Path, CohortDefi
 
 def test_labels_are_one_row_for_each_visit_at_risk(tmp_path: Path) -> None:
     cohort = random_cohort(50, seed=2)
+    cohort = Cohort(cohort.visits, replace(cohort.outcome, censored_exposure=torch.ones(50)))
     outcome, visits = cohort.outcome, cohort.visits
     expected = [
         (int(visits.patient_id[i]), row, k == int(outcome.stop[i]) - 1 and bool(outcome.observed[i]))

@@ -124,7 +124,11 @@ def test_a_table_gives_what_the_same_records_give_as_meds(tmp_path: Path) -> Non
     )
     rows = rows.filter(~pl.col("code").is_in(["EVENT", "END_OF_FOLLOWUP"]))
     study = study_from_table(
-        rows, became, definition=replace(FROM_TABLE, visit="column:encounter_id", min_patients=1, measurements=())
+        rows,
+        became,
+        definition=replace(
+            FROM_TABLE, visit="column:encounter_id", censored_exposure=1, min_patients=1, measurements=()
+        ),
     )
     by_id, by_id_expected = (s.cohort.select(s.cohort.visits.patient_id.argsort()) for s in (study, expected))
     # No metadata says in which order the codes stand, so they are compared by name.
@@ -222,9 +226,9 @@ def test_a_definition_of_its_own_outcome_is_refused() -> None:
 
 def test_the_last_day_of_follow_up_is_followed_to_its_end() -> None:
     given = pd.DataFrame({"patient": [1, 2, 3], "time": [datetime(2020, 1, 1, 9)] * 3, "code": "a"})
-    became = pd.DataFrame({"patient": [1, 2, 3], "event_time": None, "end_of_follow_up": [date(2020, 1, 1)] * 3})
+    became = pd.DataFrame({"patient": [1, 2, 3], "event_time": None, "end_of_follow_up": [date(2020, 1, 2)] * 3})
     study = study_from_table(given, became.assign(split="train"), definition=EASY)
-    assert study.cohort.outcome.followup_days.tolist() == pytest.approx([15 / 24] * 3, abs=1e-9)
+    assert study.cohort.outcome.followup_days.tolist() == pytest.approx([1 + 15 / 24] * 3, abs=1e-9)
 
 
 def test_a_csv_of_dates_gives_one_cohort_whether_pandas_or_polars_reads_it(tmp_path: Path) -> None:
@@ -241,18 +245,19 @@ def test_a_csv_of_dates_gives_one_cohort_whether_pandas_or_polars_reads_it(tmp_p
     study, expected = (study_from_table(*given, definition=EASY) for given in (of_pandas, of_polars))
     assert_same_arrays(study.cohort.visits, expected.cohort.visits)
     assert_same_arrays(study.cohort.outcome, expected.cohort.outcome)
-    # Patient 1 comes on the last day of follow-up, which goes on after the visit.
-    assert study.cohort.outcome.stop.tolist() == [2, 1, 1]
+    # Patient 1 comes on the last day of follow-up, so the interval before is finished, and nothing is known after it.
+    assert study.cohort.outcome.stop.tolist() == [1, 1, 1]
+    assert study.cohort.outcome.censored_exposure.tolist() == [1, 1, 0]
     assert study.cohort.outcome.followup_days.tolist() == pytest.approx([3, 3, 2], abs=1e-9)
 
 
-def test_one_end_with_a_time_of_day_makes_all_of_them_moments() -> None:
+def test_an_end_at_midnight_is_the_end_of_its_day_whatever_the_others_are() -> None:
     given = pd.DataFrame({"patient": [1, 2], "time": [DAY, DAY], "code": "a"})
     ends = [DAY + timedelta(days=2), DAY + timedelta(days=2, hours=6)]
     became = pd.DataFrame({"patient": [1, 2], "event_time": None, "end_of_follow_up": ends, "split": "train"})
     for frame in (became, pl.DataFrame(became.astype(object).to_dict("list"))):
         study = study_from_table(given, frame, definition=EASY)
-        assert study.cohort.outcome.followup_days.tolist() == [2, 2.25]
+        assert study.cohort.outcome.followup_days.tolist() == pytest.approx([3, 2.25], abs=1e-9)
 
 
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
@@ -284,3 +289,30 @@ def test_a_table_too_small_for_min_patients_says_so() -> None:
     flow = study_from_table(events(), outcomes()).flow
     assert flow is not None
     assert any("min_patients" in warning and "3 patients in all" in warning for warning in flow.warnings)
+
+
+@pytest.mark.parametrize("share", [0, 0.25, 1])
+def test_the_share_of_an_unfinished_interval_is_chosen_in_the_definition(share: float) -> None:
+    study = study_from_table(events(), outcomes(), definition=replace(EASY, censored_exposure=share))
+    assert study.cohort.outcome.censored_exposure.tolist() == [1, share, share]
+    assert study.flow is not None
+    assert study.flow.kept["unfinished intervals"] == 2
+
+
+def test_a_name_that_no_record_bears_is_a_warning_and_the_outcome_of_the_table_is_none() -> None:
+    definition = replace(EASY, index=("flu", "LAB", "fluu"), never_input=("pian",))
+    flow = study_from_table(events(), outcomes(), definition=definition).flow
+    assert flow is not None
+    assert flow.warnings[:2] == (
+        "no record bears the code 'fluu' of index: is it written so in the records?",
+        "no record bears the code 'pian' of never_input: is it written so in the records?",
+    )
+    assert "<event>" not in "".join(flow.warnings)
+
+
+def test_a_table_says_how_many_have_an_event_after_the_end() -> None:
+    became = outcomes().assign(event_time=[30, 50, None], cause=[1, 1, None])
+    flow = study_from_table(events(), became, definition=EASY).flow
+    assert flow is not None
+    assert flow.kept["events"] == 1
+    assert flow.kept["censored before an event"] == 1

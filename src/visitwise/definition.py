@@ -32,6 +32,9 @@ class CohortDefinition:
     the event falls after the close of visit `k`, and not after the close of the next. Follow-up starts at the close of
     the first visit, or of the first that records a code of `index`.
 
+    A visit is over when no further record could be one of it. One that is not over before the event, or before the end
+    of follow-up, is neither row nor input; an event while it is open counts for the row before.
+
     Args:
         outcome: Codes that record the event. Its first record counts.
         end_of_follow_up: Until when a patient without the event is known to be without it. Nothing in a table of events
@@ -40,19 +43,28 @@ class CohortDefinition:
             - `"code:NAME"`: the first record of this code;
             - `"date:2024-12-31"`: that day, to its end, for everybody (the date of the extract); with a time of day,
               that moment;
-            - `"table:PATH"`: a Parquet or CSV file with the columns `subject_id` and `time`;
+            - `"table:PATH"`: a Parquet or CSV file with the columns `subject_id` and `time`; a time at midnight is a
+              date, and means the end of that day. In a file that `load` reads, the path is relative to that file;
             - `"last record"`: the last record with a time, even one whose code is in `never_input`. Who comes back
               depends on health, so the flow warns.
 
+            An event after it is not counted. A death ends follow-up, too.
+
         competing: For each further cause of leaving, a group of codes: the first group is cause 2, the next cause 3.
         index: Codes that start follow-up. Empty: it starts at the first visit.
-        visit: What is one visit: `"day"` (everything on one calendar day), `"column:NAME"` (everything with one number
-            or name in this column, such as `hadm_id`), or `"gap:24h"` (a new visit after more than 24 hours without a
-            record; units `m`, `h`, `d`).
+        visit: What is one visit: `"day"` (everything on one calendar day; over when the day is), `"column:NAME"`
+            (everything with one number or name in this column, such as `hadm_id`; over with the last of it, the event
+            included), or `"gap:24h"` (a new visit after more than 24 hours without a record; over after these; units
+            `m`, `h`, `d`).
         washout_days: A patient who had the event, of any cause, within so many days up to the start is left out
-            (prevalent). None: at any time before.
+            (prevalent). None: at any time before. Up to the start is until its visit is over.
         blanking_days: Row `k` asks for an event more than so many days after the close of visit `k` and not more than
             so many after the next. So what is recorded while the event is being diagnosed does not predict it.
+        censored_exposure: How much of the last interval counts as survived, 0 to 1, where follow-up ends inside it, and
+            the next visit, which would have closed it, is not seen. 0: such an interval is left out, which is right if
+            the next visit is as likely on any day, however long ago the last one was. 0.5: right if visits come at
+            regular intervals. In between it is near (1 - v) / 2, v being the variance of the days between visits
+            over their squared mean. 1 makes hazards too low. An interval that is seen to its end counts fully.
         minimum_history_days: Days from the first record with a time to the start; a patient with fewer is left out.
         minimum_visits: Visits up to the start, it included; a patient with fewer is left out.
         never_input: Further codes that are not shown to the model. Those of `outcome`, `competing` and
@@ -83,6 +95,7 @@ class CohortDefinition:
     visit: str = "day"
     washout_days: float | None = None
     blanking_days: float = 0
+    censored_exposure: float = 0
     minimum_history_days: float = 0
     minimum_visits: int = 1
     never_input: tuple[str, ...] = ()
@@ -191,14 +204,16 @@ class CohortDefinition:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Self:
-        """A definition from a TOML file.
+        """A definition from a TOML file. A table of ends that it names lies relative to the file; the path that comes
+        back is absolute, so that it names the same table wherever the definition is used and written down.
 
         Raises:
             FileNotFoundError: There is no such file.
             ValueError: As `from_toml`; names the file.
         """
+        path = Path(path)
         try:
-            return cls.from_toml(Path(path).read_text(encoding="utf-8"))
+            return cls.from_mapping(lying_in(path.parent, tomllib.loads(path.read_text(encoding="utf-8"))))
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
 
@@ -215,6 +230,10 @@ class CohortDefinition:
             if not _is_number(value) or not 0 <= value < math.inf:
                 raise ValueError(f"{name} is {value!r}; expected a number of days, 0 or more")
             self._set(name, float(value))
+        share = self.censored_exposure
+        if not _is_number(share) or not 0 <= share <= 1:
+            raise ValueError(f"censored_exposure is {share!r}; expected a share, 0 to 1")
+        self._set("censored_exposure", float(share))
         for name, least in (("minimum_visits", 1), ("min_patients", 1), ("seed", 0)):
             value = getattr(self, name)
             if not isinstance(value, int) or isinstance(value, bool) or value < least:
@@ -250,6 +269,25 @@ class CohortDefinition:
                 if stem in taken:
                     raise ValueError(f"the code {name!r} records {taken[stem]} and {role}; expected one of them")
                 taken[stem] = role
+
+
+def lying_in(folder: str | os.PathLike[str], given: Mapping[str, Any]) -> dict[str, Any]:
+    """Choices by name in which the path of a table of ends is absolute; a relative one starts in the folder.
+
+    Args:
+        folder: Where the file lies that the choices are read from, or where the program was called.
+        given: As in `CohortDefinition.from_mapping`.
+
+    Examples:
+        >>> lying_in("/data", {"end_of_follow_up": "table:../ends.csv"})
+        {'end_of_follow_up': 'table:/ends.csv'}
+        >>> lying_in("/data", {"end_of_follow_up": "last record"})
+        {'end_of_follow_up': 'last record'}
+    """
+    end = given.get("end_of_follow_up")
+    if not isinstance(end, str) or not end.startswith("table:") or end == "table:":
+        return dict(given)
+    return {**given, "end_of_follow_up": f"table:{os.path.abspath(Path(folder) / end[6:])}"}
 
 
 def stands_for(name: str, code: str) -> bool:

@@ -6,7 +6,6 @@ The patients are followed as those of MEDS are (`visitwise.events`), and a `Coho
 """
 
 from dataclasses import replace
-from datetime import timedelta
 from typing import Any
 
 import numpy as np
@@ -14,9 +13,22 @@ import pandas as pd
 import torch
 from jaxtyping import Int
 
+from visitwise._explain import explained
 from visitwise.cohort import by_lot
 from visitwise.definition import CohortDefinition
-from visitwise.events import DAY, ENCOUNTER, OF_AN_EVENT, OF_THE_END, Census, assemble, follow, nobody_left, told
+from visitwise.events import (
+    DAY,
+    ENCOUNTER,
+    OF_AN_EVENT,
+    OF_THE_END,
+    Census,
+    assemble,
+    follow,
+    nobody_left,
+    through_its_day,
+    told,
+    unborne,
+)
 from visitwise.study import FRACTIONS, SPLITS, Flow, Study
 
 import polars as pl  # isort: skip  # behind `events`, which says what to install if it is missing
@@ -27,6 +39,7 @@ FROM_TABLE = CohortDefinition((EVENT,), f"code:{END}")
 """The definition whose outcome and end a table holds; `replace(FROM_TABLE, blanking_days=14)` changes the rest."""
 
 
+@explained
 def study_from_table(events: Any, outcomes: Any, *, definition: CohortDefinition = FROM_TABLE) -> Study:
     """A study of two data frames, of pandas or polars.
 
@@ -38,8 +51,8 @@ def study_from_table(events: Any, outcomes: Any, *, definition: CohortDefinition
             numbers; missing for what is always true), `code` and, if there are numbers, `value`. The order of the rows
             matters only within a moment. A code `MEDS_BIRTH` is the birth.
         outcomes: One row for each patient: `patient`, `event_time` (missing if there was no event), `end_of_follow_up`
-            (may be missing where there was one) and, where there are several causes, `cause`: 1, 2, ... A date without
-            a time of day, as the end, is the end of that day; ends that are all at midnight are such dates.
+            (may be missing where there was one) and, where there are several causes, `cause`: 1, 2, ... An end that is
+            a date without a time of day, or a moment at midnight, is the end of that day.
         definition: The other choices: `FROM_TABLE`, changed by `dataclasses.replace`.
 
     Raises:
@@ -79,11 +92,13 @@ def study_from_table(events: Any, outcomes: Any, *, definition: CohortDefinition
     cohort, origin, flow = assemble(followed, vocabulary)
     if cohort is None:
         raise ValueError(nobody_left(flow))
+    flow = _without_outcomes(flow, records.height)
+    lacks = unborne(definition, followed.named, ("index", "never_input"))
     return Study(
         cohort,
         torch.from_numpy(kept["split"].to_numpy(writable=True)),
         origin if has_dates else None,
-        told(_without_outcomes(flow, records.height)),
+        told(replace(flow, warnings=(*flow.warnings, *lacks))),
         definition,
         None if names is None else tuple(kept["patient"]),
         vocabulary,
@@ -227,9 +242,10 @@ def _microseconds(values: pl.Series, *, ends_with_day: bool = False) -> tuple[pl
         return (days * DAY).round().cast(pl.Int64).cast(pl.Datetime("us")), False
     if isinstance(kind, pl.Date) or (isinstance(kind, pl.Datetime) and kind.time_zone is None):
         moment = values.cast(pl.Datetime("us"))
-        # pandas reads a column of dates as datetimes at midnight.
-        are_days = isinstance(kind, pl.Date) or bool((moment == moment.dt.truncate("1d")).all())
-        return (moment + timedelta(days=1, microseconds=-1) if ends_with_day and are_days else moment), True
+        if ends_with_day:
+            micros = moment.to_physical().to_frame().select(through_its_day(pl.col(name)))
+            moment = micros[name].cast(pl.Datetime("us"))
+        return moment, True
     raise ValueError(
         f"the column {name!r} has {kind}; expected datetimes without a time zone, dates (pandas: parse_dates), "
         "or days as numbers"

@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from typing import Self
 
+from visitwise._explain import explained
 from visitwise.visits import PADDING, Schema
 
 UNKNOWN = "<unknown>"
@@ -42,6 +43,7 @@ class Vocabulary:
     fills: Mapping[str, float] = field(default_factory=dict)
     age: str | None = None
 
+    @explained
     def __post_init__(self) -> None:
         if self.schema.codes[-1] != UNKNOWN:
             raise ValueError(f"the last code of the vocabulary is {self.schema.codes[-1]!r}; expected {UNKNOWN!r}")
@@ -56,6 +58,7 @@ class Vocabulary:
     def _codes(self) -> frozenset[str]:
         return frozenset(self.schema.codes) - {PADDING, UNKNOWN}
 
+    @explained
     def target(self, code: str, parents: Mapping[str, Sequence[str]] | None = None) -> str:
         """The code of the schema that stands for this one: itself, the nearest of its parents, or `<unknown>`.
 
@@ -75,6 +78,7 @@ class Vocabulary:
         return json.dumps(given | {"age": self.age}, indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
+    @explained
     def from_json(cls, text: str) -> Self:
         """A vocabulary from what `to_json` wrote.
 

@@ -8,7 +8,7 @@ a subject's records stand together, in the order of time, in one file.
 import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -21,7 +21,7 @@ from tqdm import tqdm
 
 from visitwise.cohort import Cohort, CohortWriter, by_lot
 from visitwise.definition import CohortDefinition
-from visitwise.events import NO_END, Census, Followed, assemble, follow, nobody_left, told
+from visitwise.events import NO_END, Census, Followed, assemble, follow, nobody_left, through_its_day, told, unborne
 from visitwise.meds.names import (
     CODE,
     CODES_FILE,
@@ -77,9 +77,10 @@ def read(
     _require_vocabulary(vocabulary, predict)
     dataset = _Dataset.open(folder, definition, predict)
     shards = list(dataset.follow_all("reading", progress))
+    flow = dataset.flow
     if vocabulary is None:
-        vocabulary = dataset.vocabulary(iter(shards))
-    parts, splits, origins, flow = [], [], [], dataset.flow
+        vocabulary, flow = dataset.vocabulary(iter(shards))
+    parts, splits, origins = [], [], []
     for followed in shards:
         cohort, origin, counted = assemble(followed, vocabulary, dataset.parents)
         flow = flow + counted
@@ -139,13 +140,14 @@ def prepare(
     _check_room(out)
     _require_vocabulary(vocabulary, predict)
     dataset = _Dataset.open(folder, definition, predict)
+    flow = dataset.flow
     if vocabulary is None:
-        vocabulary = dataset.vocabulary(dataset.follow_all("counting", progress))
+        vocabulary, flow = dataset.vocabulary(dataset.follow_all("counting", progress))
     given = {"definition": definition.to_mapping(), "vocabulary": vocabulary.to_json(), "predict": predict}
     writer = CohortWriter(out, origin={"meds": dataset.fingerprint(), **given})
     with writer:
         done = (writer.note or {}).get("shards", 0)
-        flow = Flow.from_json(writer.note["flow"]) if writer.note else dataset.flow
+        flow = Flow.from_json(writer.note["flow"]) if writer.note else flow
         kept = writer.n_patients
         for number, followed in enumerate(dataset.follow_all("writing", progress, done), start=done + 1):
             cohort, origin, counted = assemble(followed, vocabulary, dataset.parents)
@@ -234,8 +236,8 @@ class _Dataset:
         place = np.searchsorted(self.subjects, followed.patients[SUBJECT].to_numpy())
         return torch.from_numpy(self.parts[place])
 
-    def vocabulary(self, shards: Iterator[Followed]) -> Vocabulary:
-        """The names of the inputs of the training patients.
+    def vocabulary(self, shards: Iterator[Followed]) -> tuple[Vocabulary, Flow]:
+        """The names of the inputs of the training patients; and the flow so far, with what the whole dataset lacks.
 
         Raises:
             ValueError: No training patient is kept, or no record bears what the definition names.
@@ -252,7 +254,9 @@ class _Dataset:
         if census is None or census.patients == 0:
             kept = flow.kept["patients"]
             raise ValueError(f"none of the {kept:,} patients who are left is a training patient; expected at least one")
-        return census.vocabulary(self.definition, order=self.order, parents=self.parents)
+        lacks = unborne(self.definition, named)
+        vocabulary = census.vocabulary(self.definition, order=self.order, parents=self.parents)
+        return vocabulary, replace(self.flow, warnings=(*self.flow.warnings, *lacks))
 
 
 def _require_vocabulary(vocabulary: Vocabulary | None, predict: bool) -> None:
@@ -274,7 +278,7 @@ def _check_room(out: Path) -> None:
 def _check_named(definition: CohortDefinition, named: set[str], *, lost: bool) -> None:
     """Refuse a definition whose event, start or end no record bears: it is of other data, or misspelt.
 
-    Where everybody had the event, nobody needs the end of follow-up.
+    Where everybody had the event, nobody needs the end of follow-up. A single name that is missing is a warning.
     """
     end = (definition.end_code,) if definition.end_code is not None and lost else ()
     for what, names in (("outcome", definition.outcome), ("index", definition.index), ("end of follow-up", end)):
@@ -441,7 +445,7 @@ def _split(
 
 
 def read_ends(path: Path) -> pl.DataFrame:
-    """When each subject's follow-up ends, from a Parquet or CSV file; a date without a time of day ends with its day.
+    """When each subject's follow-up ends, from a Parquet or CSV file; a date, or a time at midnight, ends with its day.
 
     Args:
         path: The file, with the columns `subject_id` and `time`.
@@ -468,7 +472,6 @@ def read_ends(path: Path) -> pl.DataFrame:
         raise ValueError(f"{path} has {table.schema[SUBJECT]} in the column {SUBJECT}; expected whole numbers")
     if len(again := table.filter(pl.col(SUBJECT).is_duplicated())):
         raise ValueError(f"{path} has subject {again[SUBJECT][0]} twice; expected each once")
-    time = pl.col(TIME).cast(pl.Datetime("us"))
-    if kind == pl.Date:
-        time += pl.duration(days=1, microseconds=-1)
+    moment = pl.col(TIME).cast(pl.Datetime("us")).to_physical()
+    time = through_its_day(moment).cast(pl.Datetime("us"))
     return table.select(pl.col(SUBJECT).cast(pl.Int64), time).drop_nulls(TIME)

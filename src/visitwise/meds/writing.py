@@ -94,8 +94,8 @@ def write_cohort(
         The definition that makes the same cohort of the folder again.
 
     Raises:
-        ValueError: Something cannot be said in MEDS: a patient's outcome has no time, or a censored patient's last
-            interval was followed in part; two names are one; or an argument is impossible.
+        ValueError: Something cannot be said in MEDS: a patient's outcome has no time, or censored patients' last
+            intervals count for different shares; two names are one; or an argument is impossible.
         FileExistsError: The folder is there already.
         OSError: The disk is full.
 
@@ -115,8 +115,8 @@ def write_cohort(
     if shard_patients < 1:
         raise ValueError(f"shard_patients is {shard_patients}; expected at least 1")
     study = _study(source, splits)
-    words = _Words(study.cohort, outcome_code, end_code)
-    ends = _ends(study.cohort)
+    ends, exposure = _ends(study.cohort)
+    words = _Words(study.cohort, outcome_code, end_code, exposure)
     _check_filled(study)
     origin = _origin(study, start)
     unfinished = folder.with_name(f".{folder.name}.unfinished")
@@ -196,8 +196,8 @@ def draw_meds(
 def labels_of(source: Study | Cohort, *, start: datetime = START) -> pl.DataFrame:
     """What happened, as a MEDS label table: whether the event, of any cause, falls into the interval after each visit.
 
-    One row for each visit at risk, in the order of the cohort. `write_parquet` of the table writes a file that `meds`
-    accepts.
+    One row for each visit at risk whose interval was seen to its end, in the order of the cohort: where follow-up ended
+    inside (`censored_exposure` below 1), nobody knows. `write_parquet` of the table writes a file that `meds` accepts.
 
     Args:
         source: The patients.
@@ -222,6 +222,8 @@ def labels_of(source: Study | Cohort, *, start: datetime = START) -> pl.DataFram
     visit = _at_risk(study.cohort)
     visits, outcome = study.cohort.visits, study.cohort.outcome
     last = visits.index[visit] == outcome.stop[visits.patient[visit]] - 1
+    unfinished = ~outcome.observed & (outcome.censored_exposure < 1)
+    visit, last = (each[~(last & unfinished[visits.patient[visit]])] for each in (visit, last))
     return _labels(study, visit, start, BOOLEAN_VALUE, last & outcome.observed[visits.patient[visit]])
 
 
@@ -295,7 +297,7 @@ def _labels(study: Study, visit: Int[Tensor, " row"], start: datetime, name: str
 class _Words:
     """The codes of a dataset: what the cohort's schema names, and what says the rest."""
 
-    def __init__(self, cohort: Cohort, outcome_code: str, end_code: str) -> None:
+    def __init__(self, cohort: Cohort, outcome_code: str, end_code: str, censored_exposure: float) -> None:
         schema, outcome = cohort.visits.schema, cohort.outcome
         n_causes = max(int(outcome.cause.max()), 1)
         self.end = end_code
@@ -320,6 +322,7 @@ class _Words:
             competing=tuple((code,) for code in self.causes[1:]),
             index=(INDEX_CODE,) if self.has_history else (),
             visit=f"column:{ENCOUNTER_COLUMN}",
+            censored_exposure=censored_exposure,
             never_input=(INDEX_CODE,) if self.has_history else (),
             min_patients=1,
             measurements=schema.measurements,
@@ -364,14 +367,13 @@ def _microseconds(days: Float[Tensor, " any"]) -> Int[np.ndarray, " any"]:
     return whole
 
 
-def _ends(cohort: Cohort) -> Int[np.ndarray, " patient"]:
-    """Microseconds from day 0 to the event or the end of follow-up; refuses what no time can say."""
+def _ends(cohort: Cohort) -> tuple[Int[np.ndarray, " patient"], float]:
+    """Microseconds from day 0 to the event or the end of follow-up, and what an interval counts that ends before its
+    next visit; refuses what neither can say.
+    """
     visits, outcome = cohort.visits, cohort.outcome
     ids, days = visits.patient_id, outcome.followup_days.double()
     refuse(days.isnan(), ids, days, "has {} followup_days; MEDS expects the time of the event or of the end")
-    partly = ~outcome.observed & (outcome.censored_exposure != 1)
-    message = "has the censored exposure {}; expected 1, because MEDS has no word for an interval that counts in part"
-    refuse(partly, ids, outcome.censored_exposure, message)
     row = visits.visit_offsets[:-1] + outcome.stop - 1
     close = visits.day[row]
     refuse(days <= close, ids, days, "is followed for {} days; expected more than its last row at risk, day {}", close)
@@ -381,7 +383,15 @@ def _ends(cohort: Cohort) -> Int[np.ndarray, " patient"]:
     refuse(days > following, ids, days, message, following)
     # Rounding must not put an event soon after a visit before its close.
     ends: np.ndarray = np.maximum(_microseconds(days), _microseconds(close) + 1)
-    return ends
+    finished = has_next & torch.from_numpy(ends == _microseconds(following.where(has_next, days)))
+    unfinished, exposure = ~outcome.observed & ~finished, outcome.censored_exposure
+    shared = exposure[unfinished][:1] if bool(unfinished.any()) else torch.ones(1)
+    message = (
+        "has the censored exposure {}; expected {}: MEDS has no word for it, so that the definition says it for all"
+    )
+    refuse(~outcome.observed & finished & (exposure != 1), ids, exposure, message, torch.ones_like(exposure))
+    refuse(unfinished & (exposure != shared), ids, exposure, message, shared.expand(len(ids)))
+    return ends, float(shared)
 
 
 def _filled(schema: Schema) -> Iterator[tuple[int, int]]:
