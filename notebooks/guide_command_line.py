@@ -43,7 +43,8 @@ run("visitwise simulate sample --patients 2000 --seed 4 --meds")
 # %% [markdown]
 # Records do not say what the event is or until when somebody was followed. That is for you to say, as options
 # (`--outcome CODE --end-of-follow-up RULE`; `visitwise train --help` lists them all) or once, in a file. What the file leaves
-# out has the value that `--help` states.
+# out has the value that `--help` states. Other ways to leave are causes of their own: `--competing MEDS_DEATH,DEATH
+# --competing MOVED` names two, of which the first is recorded under either code.
 
 # %%
 mine = """\
@@ -57,7 +58,9 @@ print(mine)
 # %% [markdown]
 # ## 2. Describe
 #
-# First the flow chart: whom you lose by your choices. Then a table one, and columns that look like a leak.
+# First the flow chart: whom you lose by your choices. Then a table one, and columns that look like a leak. Where follow-up
+# ends between two visits, the interval after the last one is unfinished: nobody knows how it ended, and it counts for
+# nothing unless `--censored-exposure` says which share of it does.
 
 # %%
 run("visitwise describe sample --config mine.toml")

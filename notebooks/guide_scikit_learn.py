@@ -171,7 +171,8 @@ seen.groupby(["time", "event"]).size().unstack(fill_value=0).head(6)
 
 # %% [markdown]
 # An event in the second interval ahead has the time 2. Who was lost after two has half an interval more: that patient
-# survived the second, and is so after those whose event fell in it. On such times no event ties with a censoring, and
+# survived the second, and is so after those whose event fell in it. (Lost inside the third, as `censored_exposure` below 1
+# says, it is the same: two are survived.) On such times no event ties with a censoring, and
 # libraries that break those ties in different ways agree.
 #
 # ## 5. What the others make of it

@@ -3,12 +3,15 @@
 import json
 import math
 import re
+import shutil
 import signal
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import replace
 from datetime import datetime
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import numpy as np
 import pandas as pd
@@ -18,18 +21,24 @@ from click.testing import CliRunner, Result
 
 from tests.cohorts import nll_by_hand
 from tests.test_run import WITHOUT_POLARS
+from visitwise import cli
 from visitwise.baselines import LifeTableHazard, LogisticHazard, history_features
 from visitwise.cli import main
-from visitwise.cohort import Cohort
+from visitwise.cohort import Cohort, Outcome
 from visitwise.run import Choices, scores
 from visitwise.training import load_model
-from visitwise.visits import Visits
+from visitwise.visits import Schema, Visits
 
 QUICK = ["--epochs", "2", "--hidden", "8", "--embedding", "8", "--batch-size", "64"]
 
 
 def run(*words: object) -> Result:
     return CliRunner().invoke(main, [str(word) for word in words])
+
+
+def unwrapped(said: str) -> str:
+    """What was said, with one space between words."""
+    return " ".join(said.split())
 
 
 @pytest.fixture(scope="module")
@@ -155,7 +164,8 @@ def test_evaluate_says_what_the_split_the_baselines_and_the_true_hazard_give_by_
         assert cells[0] == pytest.approx(nll[name], abs=1.1e-5), name
         assert cells[2] == pytest.approx(expected / events, abs=6e-4), name
         more = each[name] - each["LSTM"]
-        error = math.sqrt(((more - more.mean()) ** 2).sum()) / rows
+        away = more - more.sum() / rows * judges.outcome.stop.numpy()
+        error = math.sqrt(len(more) / (len(more) - 1) * (away**2).sum()) / rows
         assert cells[3:] == pytest.approx([] if name == "LSTM" else [more.sum() / rows, error], abs=1.1e-5), name
     (share,) = re.findall(r"^(-?[0-9.]+) % of what can be known beyond the life table", said, re.MULTILINE)
     by_hand = (nll["life table"] - nll["LSTM"]) / (nll["life table"] - nll["oracle (true hazard)"])
@@ -289,7 +299,7 @@ def test_other_patients_stand_in_the_report_under_their_own_name(folder: Path) -
 
 def test_a_run_without_baselines_says_so(folder: Path) -> None:
     said = run("train", folder / "cohort", "--run", folder / "alone", *QUICK, "--no-baselines").output
-    assert "No baseline was trained, so nothing says whether the LSTM is better than one." in said
+    assert "No baseline was trained, so nothing says whether the LSTM is better than one." in unwrapped(said)
     assert "No baselines: the run has none" in run("evaluate", "--run", folder / "alone").output
 
 
@@ -316,7 +326,7 @@ def test_describe_warns_of_a_column_that_knows_the_future(folder: Path, tmp_path
     schema = replace(visits.schema, measurements=("fate",))
     leaky = replace(visits, measurements=last[:, None].float(), schema=schema)
     Cohort(leaky, outcome).save(tmp_path / "leaky")
-    assert "! the last value of 'fate' alone ranks the rows" in run("describe", tmp_path / "leaky").output
+    assert "! the last value of 'fate' alone ranks the rows" in unwrapped(run("describe", tmp_path / "leaky").output)
 
 
 def test_one_patient_can_be_described(folder: Path, tmp_path: Path) -> None:
@@ -324,6 +334,59 @@ def test_one_patient_can_be_described(folder: Path, tmp_path: Path) -> None:
     result = run("describe", tmp_path / "one")
     assert result.exit_code == 0, result.output
     assert "1 (100 %)" in result.output
+
+
+# ---------------------------------------------------------------------------------------------------------------- width
+
+
+@pytest.fixture
+def wide(tmp_path: Path) -> Path:
+    """A cohort whose names are longer than a line, with every kind of column, causes and patients lost inside a row."""
+    random = np.random.default_rng(0)
+    codes = [f"ICD10CM//{n} type {n} of a disorder whose name is longer than any line of 80 columns has" for n in "xyz"]
+    codes.append("W" * 100)
+    schema = Schema.of(codes, ["an age that is told in words at length"], ["SERUM//CREATININE//mg/dL, " * 3 + "again"])
+    lists = [[[str(random.choice(codes))] for _ in range(4)] for _ in range(200)]
+    values = [[[float(random.normal(1e5, 3e4))] for _ in range(4)] for _ in range(200)]
+    statics = random.normal(50_000, 9_000, (200, 1)).tolist()
+    visits = Visits.from_lists(lists, day=[range(4)] * 200, static=statics, measurements=values, schema=schema)
+    cause = torch.from_numpy(random.integers(0, 3, 200))
+    exposure = torch.full((200,), 0.5)
+    outcome = Outcome.of(torch.full((200,), 4), cause > 0, cause=cause, censored_exposure=exposure)
+    Cohort(visits, outcome).save(tmp_path / "wide")
+    return tmp_path
+
+
+@pytest.mark.parametrize("columns", [80, 50, 200])
+def test_tables_fit_the_terminal_and_lose_nothing(wide: Path, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert run("train", wide / "wide", "--run", wide / "run", *QUICK).exit_code == 0
+    for words in (["describe", wide / "wide"], ["evaluate", wide / "wide", "--run", wide / "run"]):
+        said = run(*words).stdout
+        long = [line for line in said.splitlines() if len(line) > columns and not line.startswith("added to ")]
+        assert long == []
+    monkeypatch.setenv("COLUMNS", "10000")
+    whole = [run(*words).stdout for words in (["describe", wide / "wide"], ["evaluate", "--run", wide / "run"])]
+    monkeypatch.setenv("COLUMNS", str(columns))
+    narrow = [run(*words).stdout for words in (["describe", wide / "wide"], ["evaluate", "--run", wide / "run"])]
+    for one, other in zip(whole, narrow, strict=True):
+        assert sorted("".join(one.split())) == sorted("".join(other.split()))
+
+
+def test_a_table_without_a_terminal_has_80_columns(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("COLUMNS", raising=False)
+    said = run("evaluate", folder / "cohort", "--run", folder / "first").stdout
+    (line,) = re.findall("^logistic, history by hand .*$", said, re.MULTILINE)
+    assert re.fullmatch(r"logistic, history by hand( +[+-]?[0-9.]+){4} ± [0-9.]+", line)
+    assert len(line) <= 80
+
+
+def test_patients_lost_inside_a_row_are_described_with_the_share_that_counts(wide: Path) -> None:
+    outcome = Cohort.load(wide / "wide").outcome
+    n_cut, events = int((~outcome.observed).sum()), int(outcome.observed.sum())
+    said = run("describe", wide / "wide").stdout
+    assert f"{n_cut} patients, whose last rows count as {n_cut / 2:g}\n" in said
+    assert re.search(rf"event rate +{100 * events / (800 - n_cut / 2):.2f} % of rows", said)
 
 
 # --------------------------------------------------------------------------------------------------------------- events
@@ -352,11 +415,12 @@ def test_describe_begins_with_the_flow(events: Path) -> None:
     said = run("describe", events / "data", "--config", events / "data" / "definition.toml").stdout
     assert said.startswith("read: 3 files, ")
     assert re.search(r"\nkept: 400 patients, ", said)
-    assert "no code of the vocabulary is EVENT or goes on from there" in said
+    assert "no code of the vocabulary is EVENT or goes on from there" in unwrapped(said)
 
 
 def test_choices_of_events_can_be_given_one_by_one(events: Path) -> None:
     codes = ["--outcome", "EVENT", "--end-of-follow-up", "code:END_OF_FOLLOWUP", "--visit", "column:encounter_id"]
+    codes += ["--censored-exposure", 1]
     said = [
         run("describe", events / "data", *choice, "--min-patients", 1).stdout.replace("\n", " ")
         for choice in (codes, ["--config", events / "data" / "definition.toml"])
@@ -364,6 +428,32 @@ def test_choices_of_events_can_be_given_one_by_one(events: Path) -> None:
     assert said[0] == said[1]
     washed = run("describe", events / "data", *codes, "--washout-days", 30, "--competing", "ICD10CM//N17.9").output
     assert "the event at the start, or before it" in washed
+
+
+def test_several_codes_may_be_one_competing_cause(events: Path) -> None:
+    names = [name for name in load_model(events / "first").schema.codes if name.startswith("ICD10CM//")][:3]
+    data = ["train", events / "data", "--run", events / "causes", *QUICK, "--epochs", 1, "--no-baselines"]
+    chosen = ["--outcome", "EVENT", "--end-of-follow-up", "code:END_OF_FOLLOWUP"]
+    codes = [name.split(" ")[0] for name in names]
+    result = run(*data, *chosen, "--competing", f'{codes[0]}, "{codes[1]}"', "--competing", codes[2])
+    assert result.exit_code == 0, result.output
+    definition = Choices.load(events / "causes").definition
+    assert definition is not None
+    assert definition.competing == ((codes[0], codes[1]), (codes[2],))
+    assert f"recorded as {codes[0]} or {codes[1]} or {codes[2]} ends follow-up" in unwrapped(result.output)
+
+
+def test_a_competing_code_with_a_comma_stands_in_quotes() -> None:
+    assert cli._codes('DEATH,"moved, abroad", a b') == ["DEATH", "moved, abroad", "a b"]
+    assert cli._codes("DEATH//in hospital") == ["DEATH//in hospital"]
+
+
+@pytest.mark.parametrize("given", ["", "DEATH,", "DEATH,,MOVED"])
+def test_a_competing_cause_without_a_code_is_refused(events: Path, given: str) -> None:
+    chosen = ["--outcome", "EVENT", "--end-of-follow-up", "code:END_OF_FOLLOWUP", "--competing", given]
+    result = run("describe", events / "data", *chosen)
+    assert result.exit_code == 1
+    assert "competing" in result.output
 
 
 def test_evaluate_scores_the_held_out_patients_of_the_data(events: Path) -> None:
@@ -442,6 +532,94 @@ def test_events_without_polars_name_what_is_missing(events: Path) -> None:
     assert done.returncode == 1
     assert "pip install 'visitwise[meds]'" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+# ----------------------------------------------------------------------------------------------- no permission to write
+
+# The same command twice: where everybody may write, so that all is imported, then as somebody who may not write there.
+AS_NOBODY = """
+import json, os, sys
+from click.testing import CliRunner
+from visitwise import meds
+from visitwise.cli import main
+from visitwise.definition import CohortDefinition
+
+def run(words):
+    if words[0] == "prepare":
+        try:
+            meds.prepare(words[1], CohortDefinition.load(words[2]), words[3], progress=False)
+        except OSError as error:
+            return 1, str(error), True
+        return 0, "", True
+    result = CliRunner().invoke(main, words)
+    return result.exit_code, result.output, result.exception is None or isinstance(result.exception, SystemExit)
+
+for word in ("free", "locked"):
+    if word == "locked" and os.geteuid() == 0:
+        os.setgroups([])
+        os.setgid(65534)
+        os.setuid(65534)
+    print(json.dumps(run([one.format(place=word) for one in sys.argv[1:]])))
+"""
+
+
+@pytest.fixture(scope="module")
+def shared(folder: Path, events: Path) -> Iterator[Path]:
+    """What everybody may read, beside a folder where anybody and one where nobody may write."""
+    with TemporaryDirectory() as place:
+        shared = Path(place)
+        shared.chmod(0o755)
+        if any(not parent.stat().st_mode & 0o001 for parent in shared.parents):
+            pytest.skip("others may not come into the folder of temporary files")
+        for name in ("cohort", "first"):
+            shutil.copytree(folder / name, shared / name)
+        shutil.copytree(events / "data", shared / "data")
+        shutil.copytree(events / "first", shared / "events")
+        (shared / "free").mkdir()
+        (shared / "locked").mkdir(mode=0o555)
+        yield shared
+        (shared / "locked").chmod(0o755)
+
+
+QUICKEST = ["--epochs", "1", "--hidden", "4", "--embedding", "4", "--no-baselines"]
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["simulate", "{place}/c", "--patients", "50"],
+        ["simulate", "{place}/m", "--patients", "50", "--meds"],
+        ["train", "cohort", "--run", "{place}/run", *QUICKEST],
+        ["train", "data", "--config", "data/definition.toml", "--run", "{place}/events", *QUICKEST],
+        ["prepare", "data", "data/definition.toml", "{place}/study"],
+        ["predict", "--run", "events", "--out", "{place}/p.csv"],
+        ["predict", "--run", "events", "--out", "{place}/p.parquet"],
+        ["export", "--run", "first", "--out", "{place}/m.safetensors"],
+    ],
+    ids=lambda words: " ".join(words[:2]),
+)
+def test_where_nobody_may_write_a_command_says_so_and_leaves_nothing(shared: Path, words: list[str]) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, *words], cwd=shared, check=False, capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    (freely, said, _), (refused, why, told) = map(json.loads, done.stdout.splitlines())
+    assert freely == 0, said
+    assert refused == 1
+    assert told
+    assert re.search("permission", why, re.IGNORECASE), why
+    assert "locked" in why
+    assert "Errno" not in why
+    assert list((shared / "locked").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    "words", [["describe", "cohort"], ["describe", "data", "--config", "data/definition.toml"]], ids=" ".join
+)
+def test_describe_needs_no_place_to_write_of_its_own(shared: Path, words: list[str]) -> None:
+    command = [sys.executable, "-c", AS_NOBODY, *words]
+    done = subprocess.run(command, cwd=shared, check=False, capture_output=True, text=True)
+    assert [json.loads(line)[0] for line in done.stdout.splitlines()] == [0, 0], done.stdout
 
 
 # The command line, with Ctrl-C pressed as soon as the third epoch is kept: no clock decides when.

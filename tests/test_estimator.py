@@ -2,6 +2,7 @@
 
 import pickle
 import tempfile
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -541,6 +542,28 @@ def test_followup_begins_at_the_landmark_and_ends_at_the_horizon() -> None:
     own = followup_from(cohort, torch.tensor([3, 0, 2, 0, 5]))
     assert own.index.tolist() == [10, 11, 12, 13]
     assert own["time"].tolist() == [1, 2, 2.5, 1]
+
+
+def test_who_is_lost_inside_an_interval_is_followed_up_to_its_beginning() -> None:
+    cohort = outcome_by_hand()
+    cut = Cohort(cohort.visits, replace(cohort.outcome, censored_exposure=torch.tensor([0.3, 0.3, 0.3, 1.0, 0.0])))
+    assert followup_from(cut, 1)["time"].tolist() == [3, 1, 2.5, 0.5]
+    assert followup_from(cut, 1, horizon=2)["time"].tolist() == [2.5, 1, 2.5, 0.5]
+    assert followup_from(cut, 1, horizon=3)["time"].tolist() == [3, 1, 2.5, 0.5]
+
+
+def test_lifelines_and_our_own_scores_agree_on_who_was_lost_inside_an_interval(
+    parts: tuple[Cohort, Cohort], forecaster: SurvivalRNNEstimator
+) -> None:
+    """All half-way through an interval: the pairs and the controls that count are the same for both."""
+    test = Cohort(parts[1].visits, replace(parts[1].outcome, censored_exposure=torch.full((len(parts[1]),), 0.5)))
+    risk = 1 - forecaster.predict_survival(test, 0).loc[HORIZON]
+    seen, asked = followup_from(test, 0, HORIZON), torch.from_numpy(risk.to_numpy().copy())
+    ours = metrics.concordance(asked, test.outcome, horizon=HORIZON)
+    assert concordance_index(seen["time"], -risk, seen["event"]) == pytest.approx(float(ours), abs=1e-12)
+    case, control = seen["event"], seen["time"] > HORIZON
+    auc = metrics.cumulative_dynamic_auc(asked, test.outcome, HORIZON)
+    assert auc.n_pairs == int(case.sum()) * int(control.sum())
 
 
 def test_followup_is_the_array_that_scikit_survival_makes_itself() -> None:

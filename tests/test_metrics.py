@@ -746,7 +746,7 @@ def test_horizons_and_landmarks_that_cannot_be_scored_are_refused() -> None:
         metrics.integrated_brier(survival, outcome, [])
     with pytest.raises(ValueError, match="none of 20 patients is at risk at the landmark"):
         metrics.concordance(torch.zeros(20), outcome, landmark=6)
-    with pytest.raises(ValueError, match="horizon is 0; expected at least one row"):
+    with pytest.raises(ValueError, match="horizon is 0; expected at least 1"):
         metrics.concordance(torch.zeros(20), outcome, horizon=0)
     with pytest.raises(ValueError, match="bins is 0"):
         metrics.calibration(torch.zeros(20, 6), outcome, bins=0)
@@ -814,3 +814,210 @@ def test_calibration_is_told_interval_by_interval() -> None:
     assert table["events"].tolist() == [1, 1, 1]
     np.testing.assert_allclose(table["predicted"], [0.3, 0.3, 0.45], atol=1e-7)
     np.testing.assert_allclose(table["observed"], [1 / 3, 1 / 3, 1 / 2])
+
+
+# ---------------------------------------------------------------------------------------------------- lost inside a row
+
+
+class LostInside(Simulated):
+    """The same patients, lost inside a row; an event comes at any moment of its row and is seen if it comes before."""
+
+    def __init__(self, n: int, seed: int, dropout: float, share: float | None = None, width: int = 12) -> None:
+        super().__init__(n, seed, 0.0, width)
+        draw = torch.Generator().manual_seed(seed + 1)
+        losses = torch.rand(n, width, generator=draw) < dropout
+        lost_row = torch.where(losses.any(1), losses.int().argmax(1) + 1, width + 1)
+        moment = torch.rand(n, generator=draw) if share is None else torch.full((n,), share)
+        event_moment = self.event_row + torch.rand(n, generator=draw)
+        seen = event_moment < torch.minimum(lost_row + moment, torch.tensor(width + 1.0))
+        cut = ~seen & (lost_row <= width)
+        stop = torch.where(seen, self.event_row, lost_row.clamp(max=width))
+        self.outcome = Outcome.of(stop, seen, censored_exposure=torch.where(cut, moment, 1.0))
+
+
+def some_cut_short(n: int, seed: int, *, late: bool = False) -> Outcome:
+    """Outcomes with many ties, in which the censored were followed through a quarter, half, all or none of a row."""
+    outcome = random_outcome(n, seed, late=late)
+    share = torch.randint(0, 5, (n,), generator=torch.Generator().manual_seed(300 + seed)) / 4
+    return Outcome.of(outcome.stop, outcome.observed, start=outcome.start, censored_exposure=share)
+
+
+def followed_to(outcome: Outcome, moment: float) -> float:
+    """Chance of being followed to just before this moment, loss by loss; the events of a row are spread over it."""
+    losses = [
+        float(stop) - 1 + float(share)
+        for stop, seen, share in zip(outcome.stop, outcome.observed, outcome.censored_exposure, strict=True)
+        if not seen
+    ]
+    ends = {losses[i] for i in range(len(losses)) if losses[i] < moment}
+    chance = 1.0
+    for end in sorted(ends):
+        there = sum(loss >= end for loss in losses)
+        for stop in outcome.stop[outcome.observed].tolist():
+            there += min(max(stop - end, 0.0), 1.0)  # what part of such events comes later
+        chance *= 1 - losses.count(end) / there
+    return chance
+
+
+def event_is_seen(outcome: Outcome, row: int) -> float:
+    """Mean of the probability of being followed to a moment of this row; it changes at quarters."""
+    return sum(followed_to(outcome, row + (quarter + 0.5) / 4) for quarter in range(4)) / 4
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_event_is_seen_as_often_as_follow_up_lasts_to_its_moment(seed: int) -> None:
+    outcome = some_cut_short(40, seed)
+    assert outcome.cut_short.any()
+    follow_up = metrics.censoring_survival(outcome)
+    rows = range(int(outcome.stop.max()))
+    np.testing.assert_allclose(follow_up.before, [event_is_seen(outcome, row) for row in rows], atol=1e-12)
+    np.testing.assert_allclose(follow_up.through, [followed_to(outcome, row + 1) for row in rows], atol=1e-12)
+    # A loss at the share 0 lies between two rows, and belongs to the second.
+    later = Outcome.of(outcome.stop, outcome.observed, censored_exposure=outcome.censored_exposure.clamp(min=0.25))
+    after = metrics.censoring_survival(later).after
+    np.testing.assert_allclose(after, [followed_to(later, row + 1.01) for row in rows], atol=1e-12)
+
+
+def test_where_nobody_is_cut_short_an_event_is_seen_if_follow_up_lasts_through_its_row() -> None:
+    follow_up = metrics.censoring_survival(random_outcome(120, 3))
+    assert torch.equal(follow_up.before, follow_up.through)
+
+
+def test_a_life_table_counts_the_share_of_a_row_that_was_followed() -> None:
+    """Row 0: four at risk, one event, one lost half-way. Row 1: two, one of whom is lost after a quarter of it."""
+    share = torch.tensor([1.0, 0.5, 0.25, 1.0])
+    outcome = Outcome.of(torch.tensor([1, 1, 2, 2]), torch.tensor([True, False, False, True]), censored_exposure=share)
+    table = metrics.kaplan_meier(outcome)
+    assert (table.at_risk.tolist(), table.survived.tolist(), table.followed.tolist()) == ([4, 2], [2, 0], [3.5, 1.25])
+    assert table.hazard.tolist() == pytest.approx([1 / 3.5, 1 / 1.25])
+    assert table.survival.tolist() == pytest.approx([2.5 / 3.5, 2.5 / 3.5 * 0.25 / 1.25])
+    logits = torch.logit(table.hazard).expand(4, 2).clone().requires_grad_()
+    hazard_nll(logits, outcome.stop, outcome.observed, censored_exposure=share, reduction="sum").backward()
+    assert logits.grad is not None
+    assert logits.grad.sum(0).abs().max() < 1e-6  # no hazard is likelier
+
+
+def test_a_row_of_which_nobody_was_followed_any_part_has_no_hazard() -> None:
+    outcome = Outcome.of(torch.tensor([1, 2]), torch.tensor([True, False]), censored_exposure=torch.tensor([1.0, 0.0]))
+    assert metrics.kaplan_meier(outcome).hazard.isnan().tolist() == [False, True]
+
+
+def test_who_is_lost_inside_a_row_does_not_outlive_the_event_in_it() -> None:
+    """Of the events in rows 1 and 2 the patient lost inside row 2 outlives the first alone."""
+    stop, seen = torch.tensor([1, 2, 2]), torch.tensor([True, True, False])
+    risk = torch.tensor([0.5, 0.1, 0.3])
+    whole = metrics.concordance(risk, Outcome.of(stop, seen))
+    assert (float(whole), whole.n_pairs) == (2 / 3, 3)
+    cut = metrics.concordance(risk, Outcome.of(stop, seen, censored_exposure=torch.tensor([1.0, 1.0, 0.5])))
+    assert (float(cut), cut.n_pairs) == (1.0, 2)
+    assert "lost inside a row" in cut.ties
+    assert "lost inside a row" not in whole.ties
+
+
+def test_who_is_lost_inside_the_last_row_of_the_horizon_is_no_survivor_of_it() -> None:
+    """One event in row 0; two survive both rows, one of them is lost later; one is lost half-way through row 1."""
+    stop, seen = torch.tensor([1, 3, 3, 2]), torch.tensor([True, False, False, False])
+    outcome = Outcome.of(stop, seen, censored_exposure=torch.tensor([1.0, 1.0, 0.5, 0.5]))
+    survival = torch.tensor([[0.9, 0.7], [0.9, 0.8], [0.9, 0.6], [0.9, 0.1]], dtype=torch.float64)
+    # Three enter row 1 and one is lost inside it: two speak for three.
+    assert float(metrics.brier(survival, outcome, 2)) == pytest.approx((0.7**2 + 1.5 * (0.2**2 + 0.4**2)) / 4)
+    assert metrics.cumulative_dynamic_auc(1 - survival[:, 1], outcome, 2).n_pairs == 2
+    with pytest.raises(ValueError, match="horizon is 4; expected 1 to 3, the longest follow-up"):
+        metrics.brier(torch.ones(4, 4), outcome, 4)
+    shorter = Outcome.of(stop, seen, censored_exposure=torch.tensor([1.0, 0.5, 0.5, 0.5]))
+    with pytest.raises(ValueError, match="horizon is 3; expected 1 to 2, the longest follow-up"):
+        metrics.brier(torch.ones(4, 4), shorter, 3)
+
+
+def test_a_patient_lost_after_the_horizon_has_survived_it() -> None:
+    outcome = Outcome.of(torch.tensor([1, 3]), torch.tensor([True, False]), censored_exposure=torch.tensor([1.0, 0.5]))
+    survival = torch.full((2, 3), 0.5, dtype=torch.float64)
+    assert float(metrics.brier(survival, outcome, 2)) == 0.25
+    assert metrics.concordance(torch.tensor([0.2, 0.1]), outcome, horizon=2).n_pairs == 1
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_scores_of_patients_cut_short_are_their_definitions(seed: int) -> None:
+    outcome, risk, horizon = some_cut_short(40, seed), random_risk(40, seed), 4
+    survival = torch.rand(40, 6, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    rows = [int(stop) - int(cut) for stop, cut in zip(outcome.stop, outcome.cut_short, strict=True)]
+    seen, pairs = outcome.observed.tolist(), {"brier": 0.0, "auc": 0.0, "auc of": 0.0, "c": 0.0, "c of": 0.0}
+    for i in range(40):
+        predicted = float(survival[i, horizon - 1])
+        if seen[i] and rows[i] <= horizon:
+            pairs["brier"] += predicted**2 / event_is_seen(outcome, rows[i] - 1) / 40
+        elif rows[i] >= horizon:
+            pairs["brier"] += (1 - predicted) ** 2 / followed_to(outcome, horizon) / 40
+        for j in range(40):
+            right = float(risk[i] > risk[j]) + 0.5 * float(risk[i] == risk[j])
+            outlives = rows[j] > rows[i] or (rows[j] == rows[i] and not seen[j])
+            if seen[i] and rows[i] <= horizon and rows[j] >= horizon and not (seen[j] and rows[j] == horizon):
+                weight = 1 / event_is_seen(outcome, rows[i] - 1)
+                pairs["auc"], pairs["auc of"] = pairs["auc"] + weight * right, pairs["auc of"] + weight
+            if seen[i] and outlives:
+                weight = 1 / event_is_seen(outcome, rows[i] - 1) / followed_to(outcome, rows[i])
+                pairs["c"], pairs["c of"] = pairs["c"] + weight * right, pairs["c of"] + weight
+    assert float(metrics.brier(survival, outcome, horizon)) == pytest.approx(pairs["brier"])
+    auc = metrics.cumulative_dynamic_auc(risk, outcome, horizon)
+    assert float(auc) == pytest.approx(pairs["auc"] / pairs["auc of"])
+    weighted = metrics.concordance(risk, outcome, weights="follow-up")
+    assert float(weighted) == pytest.approx(pairs["c"] / pairs["c of"])
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("late", [False, True])
+def test_in_a_row_who_is_lost_inside_it_is_neither_case_nor_control(seed: int, late: bool) -> None:
+    outcome = some_cut_short(60, seed, late=late)
+    hazard = padded_hazard(outcome, seed)
+    score = metrics.incident_dynamic_auc(hazard, outcome)
+    assert score.per_visit is not None
+    for k in range(int(outcome.stop.max())):
+        known = (outcome.start <= k) & (k < outcome.stop) & ~(outcome.cut_short & (outcome.stop == k + 1))
+        case = (outcome.observed & (outcome.stop == k + 1))[known]
+        if case.any() and not case.all():
+            assert float(score.per_visit[k]) == pytest.approx(roc_auc_score(case, hazard[known, k]))
+        else:
+            assert bool(score.per_visit[k].isnan())
+
+
+@pytest.mark.parametrize("share", [0.5, None])
+def test_scores_of_patients_cut_short_find_what_they_would_be_if_nobody_were_lost(share: float | None) -> None:
+    """Three in ten are lost inside each row, half-way through it or at any moment."""
+    world, known = LostInside(200_000, 3, 0.3, share), Simulated(200_000, 3, 0.0)
+    survived = Outcome.of(world.outcome.stop, world.outcome.observed)  # as if nobody had been lost inside a row
+    life_table = metrics.kaplan_meier(known.outcome).hazard[:5]
+    found = metrics.kaplan_meier(world.outcome).hazard[:5]
+    torch.testing.assert_close(found, life_table, rtol=0.03, atol=0)
+    assert (metrics.kaplan_meier(survived).hazard[:5] < 0.9 * life_table).all()
+
+    for predicted, horizon in ((known.survival, 2), (known.survival / 5, 4), (known.survival / 5, 6)):
+        truth = float(metrics.brier(predicted, known.outcome, horizon))
+        assert float(metrics.brier(predicted, world.outcome, horizon)) == pytest.approx(truth, rel=0.025)
+        assert float(metrics.brier(predicted, survived, horizon)) != pytest.approx(truth, rel=0.07)
+
+    fading = known.hazard[:, 0] * torch.where(known.event_row <= 3, 3, 1)
+    for score in (
+        lambda outcome: float(metrics.cumulative_dynamic_auc(fading, outcome, 6)),
+        lambda outcome: float(metrics.concordance(fading, outcome, horizon=6, weights="follow-up")),
+    ):
+        assert score(world.outcome) == pytest.approx(score(known.outcome), abs=0.002)
+        assert score(survived) < score(known.outcome) - 0.004
+
+
+def test_calibration_leaves_out_a_row_that_was_not_followed() -> None:
+    outcome = some_cut_short(80, 2)
+    hazard, empty = padded_hazard(outcome, 2), outcome.cut_short & (outcome.censored_exposure == 0)
+    assert empty.any()
+    stop = outcome.stop - empty.long()
+    there = stop > 0
+    kept = Outcome.of(
+        stop[there],
+        outcome.observed[there],
+        censored_exposure=torch.where(empty, 1.0, outcome.censored_exposure)[there],
+    )
+    found, wanted = metrics.calibration(hazard, outcome), metrics.calibration(hazard[there], kept)
+    assert found.table.equals(wanted.table)
+    assert found.per_visit.equals(wanted.per_visit)
+    nobody = Outcome.of(torch.tensor([1]), torch.tensor([False]), censored_exposure=torch.tensor([0.0]))
+    with pytest.raises(ValueError, match="of 1 patients no row was followed"):
+        metrics.calibration(torch.tensor([[0.5]]), nobody)

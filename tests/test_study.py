@@ -1,6 +1,7 @@
 """Flows that add up, and a cohort with its split, dates and definition, in memory and on disk."""
 
 import json
+import pickle
 from pathlib import Path
 
 import pytest
@@ -101,6 +102,33 @@ def test_a_cohort_is_split_as_training_splits_it(cohort: Cohort) -> None:
         assert getattr(study, part).visits.patient_id.tolist() == wanted.visits.patient_id.tolist()
         assert study.positions(part).tolist() == (study.split == SPLITS.index(part)).nonzero()[:, 0].tolist()
     assert torch.equal(study.train.outcome.stop, cohort.outcome.stop[study.split == 0])
+
+
+def test_a_pickled_part_carries_its_own_patients_alone(cohort: Cohort) -> None:
+    study = Study.of(cohort)
+    whole, part = len(pickle.dumps(cohort)), study.held_out
+    own = len(pickle.dumps(cohort.select(study.positions("held_out"))))
+    assert own < whole / 3
+    for _ in range(2):  # before its arrays were asked for, and after
+        pickled = pickle.dumps(part)
+        assert len(pickled) < 1.1 * own
+        again = pickle.loads(pickled)
+        for name in ("codes", "code_offsets", "visit_offsets", "day", "patient_id", "static", "measurements"):
+            assert torch.equal(getattr(again.visits, name), getattr(part.visits, name)), name
+        assert torch.equal(again.outcome.stop, part.outcome.stop)
+        assert (again.visits.n_visits, again.visits.schema) == (part.visits.n_visits, part.visits.schema)
+        few = again.select(torch.tensor([2, 0])), pickle.loads(pickle.dumps(again))[[2, 0]]
+        assert [one.visits.codes.tolist() for one in few] == [
+            part.select(torch.tensor([2, 0])).visits.codes.tolist()
+        ] * 2
+
+
+def test_a_pickled_study_does_not_carry_its_patients_twice(cohort: Cohort) -> None:
+    study, asked = Study.of(cohort), Study.of(cohort)
+    _ = asked.train.visits.codes, asked.tuning, asked.held_out
+    assert len(pickle.dumps(asked)) == len(pickle.dumps(study))
+    again = pickle.loads(pickle.dumps(asked))
+    assert torch.equal(again.train.visits.codes, study.train.visits.codes)
 
 
 def test_a_part_without_patients_is_an_error_when_it_is_asked_for(cohort: Cohort) -> None:

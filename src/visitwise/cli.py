@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from visitwise._terminal import in_columns, wrapped
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -59,7 +61,10 @@ def _command(run: Callable[..., None]) -> Callable[..., None]:
         try:
             run(*args, **kwargs)
         except (ValueError, OSError, ModuleNotFoundError) as error:
-            raise Refused(str(error)) from error
+            said = str(error)
+            if isinstance(error, OSError) and error.filename and error.strerror:
+                said = f"{error.filename}: {error.strerror}"
+            raise Refused(said) from error
         except KeyboardInterrupt:
             click.echo("\nInterrupted. What was finished is kept.", err=True)
             raise SystemExit(130) from None
@@ -70,11 +75,17 @@ def _command(run: Callable[..., None]) -> Callable[..., None]:
 _DEFINITION = (
     click.option("--outcome", metavar="CODE", multiple=True, help="Code that records the event; may be repeated."),
     click.option("--end-of-follow-up", metavar="RULE", help="code:NAME, date:2024-12-31, table:PATH or 'last record'."),
-    click.option("--competing", metavar="CODE", multiple=True, help="Another way to leave; each one a cause."),
+    click.option(
+        "--competing",
+        metavar="CODE,...",
+        multiple=True,
+        help="Codes of another cause, commas between; may be repeated.",
+    ),
     click.option("--index", metavar="CODE", multiple=True, help="Code that starts follow-up. Without: first visit."),
     click.option("--visit", metavar="RULE", help="day, column:NAME or gap:24h.  [default: day]"),
     click.option("--washout-days", type=float, help="Who had the event so recently is left out. Without: ever."),
     click.option("--blanking-days", type=float, help="Days after a visit that ask for nothing.  [default: 0]"),
+    click.option("--censored-exposure", type=float, help="Of an unfinished interval, what counts.  [default: 0]"),
     click.option("--minimum-history-days", type=float, help="Days on record before the start.  [default: 0]"),
     click.option("--minimum-visits", type=int, help="Visits up to the start.  [default: 1]"),
     click.option("--never-input", metavar="CODE", multiple=True, help="Code that the model must not see."),
@@ -156,7 +167,7 @@ def describe(source: str | None, config: Path | None, **given: Any) -> None:
     with TemporaryDirectory() as folder:
         study = run.first_cause_only(run.open_study(choices, Path(folder), split=False))
         if study.flow is not None:
-            click.echo(f"{study.flow}\n")
+            click.echo(f"{wrapped(str(study.flow))}\n")
         _describe(study.cohort)
         click.echo("\nTable one:")
         _lines(run.table_one(study.cohort))
@@ -189,9 +200,10 @@ def train(source: str | None, folder: Path, config: Path | None, device: "Device
     with `--competing`, that of `--outcome` alone. An interrupted run goes on where it was when the same command is
     given again, to the same weights as if it had not been interrupted. For other choices name another folder.
 
-    Of a MEDS folder, say how a cohort is made of its events: at least `--outcome` and `--end-of-follow-up`. The folder
-    of the run gets the model, every choice (choices.toml, which `--config` takes), and report.html, where the model
-    stands beside a life table and a logistic regression.
+    Of a MEDS folder, say how a cohort is made of its events: at least `--outcome` and `--end-of-follow-up`. With
+    `--competing A,B --competing C` there are two further causes, of which one is recorded as A or as B; a code that has
+    a comma itself stands in double quotes. The folder of the run gets the model, every choice (choices.toml, which
+    `--config` takes), and report.html, where the model stands beside a life table and a logistic regression.
 
     Several processes share the work, and learn what one would, if started so: torchrun --nproc-per-node 4 -m --
     visitwise train SOURCE ... Any number of them goes on from an interrupted run.
@@ -207,13 +219,13 @@ def train(source: str | None, folder: Path, config: Path | None, device: "Device
         return
     history, metrics = done
     for words in metrics["causes"]:
-        click.echo(words)
+        click.echo(wrapped(words))
     for epoch, (mine, theirs) in enumerate(zip(history.train_nll, history.validation_nll, strict=True)):
         best = "  <- kept" if epoch == history.best_epoch else ""
         click.echo(f"epoch {epoch + 1:3}   training NLL per row {mine:.5f}   validation {theirs:.5f}{best}")
     for finding in metrics["leaks"]["findings"]:
-        click.echo(f"! {finding}")
-    click.echo(f"On the tuning patients: {run.verdict(metrics['scores']['tuning'])}")
+        click.echo(wrapped(f"! {finding}"))
+    click.echo(wrapped(f"On the tuning patients: {run.verdict(metrics['scores']['tuning'])}"))
     click.echo(f"report written to {folder / 'report.html'}")
     again = f" {source}" if choices.definition is None and source else ""
     click.echo(f"model written to {folder}; next: visitwise evaluate{again} --run {folder}")
@@ -231,23 +243,24 @@ def evaluate(source: str | None, folder: Path) -> None:
     The rival is a logistic regression on hand-made history features. It and the life table are fitted to the patients
     of SOURCE that the model was trained on or that decided when to stop, the rival to 100,000 of them at most, and to
     the 200 most common codes. NLL: lower is better. AUC: 0.5 is chance. Expected over seen: events expected over events
-    that came; above 1 the hazards are too high. The last column is how much more NLL a model has than yours on the same
-    patients, with its standard error; within two of them it is a tie.
+    that came; above 1 the hazards are too high. The last column is how much more NLL per row a model has than yours on
+    the same patients, with its standard error; within two of them it is a tie.
     """
     from visitwise import run
 
     model = run.load_rnn(folder)
     judges = run.judges_of(folder, source, model.schema)
     fresh, past = judges.fresh, judges.past
-    click.echo(f"{len(fresh):,} patients the model has not seen; {judges.n_seen:,} it has are left out\n{fresh}\n")
+    seen = f"{len(fresh):,} patients the model has not seen; {judges.n_seen:,} it has are left out"
+    click.echo(wrapped(f"{seen}\n{fresh}\n"))
     if past is None:
-        click.echo(f"No baselines: {judges.no_baselines}.\n")
+        click.echo(wrapped(f"No baselines: {judges.no_baselines}.\n"))
     scores, notes = run.evaluate(folder, model, fresh, past, name=judges.name, truth=judges.truth)
     for note in notes:
-        click.echo(f"{note}\n")
+        click.echo(f"{wrapped(note)}\n")
     _scores(scores)
     if (folder / "report.html").is_file():
-        click.echo(f"\n{run.verdict(scores.record)}\nadded to {folder / 'report.html'}")
+        click.echo(f"\n{wrapped(run.verdict(scores.record))}\nadded to {folder / 'report.html'}")
 
 
 @main.command(short_help="Write hazards and survival at every visit as CSV, or as a MEDS label table.")
@@ -314,12 +327,14 @@ def _choices(source: str | None, config: Path | None, given: dict[str, Any]) -> 
     """The choices of a file, if one is given, and what the options say instead."""
     from dataclasses import fields
 
-    from visitwise.definition import CohortDefinition
+    from visitwise.definition import CohortDefinition, lying_in
     from visitwise.run import Choices, Training, kind_of, read_toml, resolved
 
     chosen: dict[str, Any] = {} if config is None else read_toml(config)
     if chosen and not chosen.keys() & {"made_with", *(one.name for one in fields(Choices))}:  # a definition alone
         chosen = {"definition": chosen}
+    if config is not None and isinstance(chosen.get("definition"), dict):
+        chosen["definition"] = lying_in(config.parent, chosen["definition"])
     said = {name: value for name, value in given.items() if value not in (None, ())}
     if source is not None:
         chosen["source"] = source
@@ -329,9 +344,9 @@ def _choices(source: str | None, config: Path | None, given: dict[str, Any]) -> 
         chosen["baselines"] = said["baselines"]
     of_events = {one.name for one in fields(CohortDefinition)} - {"seed"}
     definition = {name: list(value) if isinstance(value, tuple) else value for name, value in said.items()}
-    definition = {name: value for name, value in definition.items() if name in of_events}
+    definition = lying_in("", {name: value for name, value in definition.items() if name in of_events})
     if "competing" in definition:
-        definition["competing"] = [[code] for code in definition["competing"]]
+        definition["competing"] = [_codes(together) for together in definition["competing"]]
     kind = kind_of(chosen["source"])
     if definition or (kind == "events" and config is None):
         chosen["definition"] = chosen.get("definition", {}) | definition
@@ -342,6 +357,13 @@ def _choices(source: str | None, config: Path | None, given: dict[str, Any]) -> 
     if kind == "events" and config is None and "outcome" not in chosen["definition"]:
         raise ValueError(f"{chosen['source']} holds events; expected --outcome and --end-of-follow-up, or --config")
     return Choices.from_mapping(chosen | {"source": resolved(chosen["source"])})
+
+
+def _codes(together: str) -> list[str]:
+    """The codes of one cause, with commas between them; one that has a comma itself stands in double quotes."""
+    import csv
+
+    return [code.strip() for code in next(csv.reader([together], skipinitialspace=True), [""])]
 
 
 def _describe(data: "Cohort") -> None:
@@ -365,7 +387,12 @@ def _describe(data: "Cohort") -> None:
         n = int((outcome.cause == cause).sum())
         name = "censored" if cause == 0 else "events" if int(outcome.cause.max()) == 1 else f"events of cause {cause}"
         lines[name] = f"{n:,} ({100 * n / len(data):.1f} % of patients)"
-    lines["event rate"] = f"{100 * int(outcome.observed.sum()) / outcome.n_rows:.2f} % of rows"
+    share = outcome.censored_exposure.double()[outcome.cut_short]
+    if len(share):
+        lines["lost inside a row"] = f"{len(share):,} patients, whose last rows count as {float(share.sum()):,.5g}"
+    followed = outcome.n_rows - float((1 - share).sum())
+    rate = f"{100 * int(outcome.observed.sum()) / followed:.2f} % of rows" if followed else "no row was followed"
+    lines["event rate"] = rate
     _table(lines)
     click.echo("\nMost recorded codes:")
     most = counts.argsort(descending=True, stable=True)[:10].tolist()
@@ -379,17 +406,20 @@ def _leaks(study: "Study") -> None:
     some = by_lot_at_most(study.cohort, LEAK_PATIENTS)
     if len(some) < len(study):
         click.echo(f"in {len(some):,} of {len(study):,} patients, by lot:")
-    click.echo(repr(check_no_leak(some, outcome_codes=outcome_codes(study.definition))))
+    click.echo(wrapped(repr(check_no_leak(some, outcome_codes=outcome_codes(study.definition)))))
 
 
 def _scores(scores: "Scores") -> None:
     """Print a line for each model, and how far yours goes from the life table to the true hazards."""
-    click.echo(f"{'':27}{'NLL per row':>12}{'AUC':>8}{'expected / seen':>17}{'more NLL than yours':>28}")
+    from visitwise.run import difference
+
+    lines = [["", "NLL per row", "AUC", "expected/seen", "more NLL ± error"]]
     for name, one in scores.record["models"].items():
         auc = "n/a" if one["auc"] is None else f"{one['auc']:.3f}"
         ratio = "n/a" if one["expected_over_seen"] is None else f"{one['expected_over_seen']:.3f}"
-        difference = "" if name == scores.yours else f"{one['more_nll']:+.5f} (error {one['error']:.5f})"
-        click.echo(f"{name:27}{one['nll']:12.5f}{auc:>8}{ratio:>17}{difference:>28}")
+        more = "" if name == scores.yours else difference(one)
+        lines.append([name, f"{one['nll']:.5f}", auc, ratio, more])
+    click.echo("\n".join(in_columns(lines, right=True)))
     if "share_explained" in scores.record:
         share = 100 * scores.record["share_explained"]
         click.echo(f"\n{share:.1f} % of what can be known beyond the life table was learned")
@@ -410,20 +440,17 @@ def _names(names: tuple[str, ...]) -> str:
 def _lines(table: "pd.DataFrame") -> None:
     """A table one, its parts as headings."""
     columns = list(table.columns[1:])
-    cells = [["", *columns[1:]], *table[columns].to_numpy().tolist()]
-    widths = [max(len(line[place]) for line in cells) + 2 for place in range(len(columns))]
+    lines = in_columns([["", *columns[1:]], *table[columns].to_numpy().tolist()])
     before = ""
-    for part, line in zip(["", *table["part"]], cells, strict=True):
+    for part, line in zip(["", *table["part"]], lines, strict=True):
         if part != before:
             click.echo(f"{part}:")
             before = part
-        click.echo("".join(f"{cell:{width}}" for cell, width in zip(line, widths, strict=True)).rstrip())
+        click.echo(line)
 
 
 def _table(lines: dict[str, str]) -> None:
-    width = max(len(name) for name in lines) + 2
-    for name, value in lines.items():
-        click.echo(f"{name:{width}}{value}")
+    click.echo("\n".join(in_columns(list(lines.items()))))
 
 
 if __name__ == "__main__":

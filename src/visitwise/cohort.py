@@ -17,7 +17,9 @@ import torch
 from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 
-from visitwise._ragged import arrays_of, offsets_of, refuse, trusted
+from visitwise._checks import check_real, check_seed, check_whole
+from visitwise._explain import explained
+from visitwise._ragged import arrays_of, at, check_positions, offsets_of, refuse, trusted
 from visitwise.visits import Schema, Visits, check_sizes, chosen
 
 FORMAT = "visitwise cohort 1"
@@ -51,6 +53,7 @@ class Outcome:
     censored_exposure: Float[Tensor, " patient"]
     followup_days: Float[Tensor, " patient"]
 
+    @explained
     def __post_init__(self) -> None:
         for name, values in arrays_of(self).items():
             if values.shape != self.stop.shape or values.dim() != 1:
@@ -58,8 +61,11 @@ class Outcome:
                     f"{name} has shape {list(values.shape)}; expected {list(self.stop.shape)}, one a patient"
                 )
         for name in ("stop", "start", "cause"):
-            if (dtype := getattr(self, name).dtype).is_floating_point or dtype == torch.bool:
+            if (dtype := getattr(self, name).dtype).is_floating_point or dtype.is_complex or dtype == torch.bool:
                 raise ValueError(f"{name} has dtype {dtype}; expected whole numbers")
+        for name in ("start", "cause", "censored_exposure", "followup_days"):
+            if (device := getattr(self, name).device) != self.stop.device:
+                raise ValueError(f"{name} is on the device {device}; expected {self.stop.device}, where stop is")
         position = torch.arange(len(self))
         refuse(self.start < 0, position, self.start, "starts at row {}; expected 0 or more")
         message = "stops at row {}; expected more than its start, {}"
@@ -71,6 +77,7 @@ class Outcome:
         refuse((days < 0) | days.isinf(), position, days, "is followed for {} days; expected 0 or more, or NaN")
 
     @classmethod
+    @explained
     def of(
         cls,
         stop: Int[Tensor, " patient"],
@@ -91,6 +98,8 @@ class Outcome:
             >>> outcome.start.tolist(), outcome.cause.tolist()
             ([0, 0], [1, 0])
         """
+        if observed.is_complex():
+            raise ValueError(f"observed has dtype {observed.dtype}; expected 0 and 1, or bool")
         if observed.shape != stop.shape:
             raise ValueError(f"observed has shape {list(observed.shape)}; expected {list(stop.shape)}, one a patient")
         position = torch.arange(len(observed))
@@ -118,14 +127,22 @@ class Outcome:
         return self.cause > 0
 
     @property
+    def cut_short(self) -> Bool[Tensor, " patient"]:
+        """True where a patient was lost inside row `stop - 1`, which nobody knows to have been survived."""
+        return (self.censored_exposure < 1) & ~self.observed
+
+    @property
     def n_rows(self) -> int:
         """Number of intervals of all patients together whose outcome is known."""
         return int((self.stop - self.start).sum())
 
+    @explained
     def select(self, patients: Int[Tensor, " chosen"]) -> Self:
         """The outcomes of the patients at these positions, in this order."""
-        return trusted(type(self), **{name: value[patients] for name, value in arrays_of(self).items()})
+        check_positions(patients, len(self), self.stop.device)
+        return trusted(type(self), **{name: at(value, patients) for name, value in arrays_of(self).items()})
 
+    @explained
     def to(self, device: torch.device | str) -> Self:
         """The same outcomes on another device."""
         return trusted(type(self), **{name: values.to(device) for name, values in arrays_of(self).items()})
@@ -148,7 +165,11 @@ class Cohort:
     visits: Visits
     outcome: Outcome
 
+    @explained
     def __post_init__(self) -> None:
+        if self.visits.day.device != self.outcome.stop.device:
+            devices = f"visits are on the device {self.visits.day.device}, outcomes on {self.outcome.stop.device}"
+            raise ValueError(f"{devices}; expected one device")
         if len(self.visits) != len(self.outcome):
             raise ValueError(
                 f"visits of {len(self.visits)} patients, outcomes of {len(self.outcome)}; expected as many"
@@ -201,15 +222,18 @@ class Cohort:
             f"{self.outcome.n_rows:,} rows at risk, {events:,} events)"
         )
 
+    @explained
     def select(self, patients: Int[Tensor, " chosen"]) -> Self:
         """The patients at these positions, in this order."""
         return trusted(type(self), visits=self.visits.select(patients), outcome=self.outcome.select(patients))
 
+    @explained
     def to(self, device: torch.device | str) -> Self:
         """The same patients on another device."""
         return trusted(type(self), visits=self.visits.to(device), outcome=self.outcome.to(device))
 
     @classmethod
+    @explained
     def concat(cls, cohorts: Sequence[Self]) -> Self:
         """All patients of several cohorts.
 
@@ -218,10 +242,10 @@ class Cohort:
         """
         if not cohorts:
             raise ValueError("no cohort to join; expected at least one")
+        require_disjoint(*cohorts)
         schemas = {cohort.visits.schema for cohort in cohorts}
         if len(schemas) > 1:
             raise ValueError(f"the cohorts have {len(schemas)} different schemas; expected one")
-        require_disjoint(*cohorts)
         visits = [cohort.visits for cohort in cohorts]
         joined = {
             name: torch.cat([getattr(part, name) for part in visits])
@@ -240,6 +264,7 @@ class Cohort:
 
     # --------------------------------------------------------------------------------------------- splits and batches
 
+    @explained
     def split(self, fractions: Sequence[float], *, seed: int) -> tuple[Self, ...]:
         """Patients dealt at random into parts of these shares; every patient is in exactly one part.
 
@@ -270,14 +295,16 @@ class Cohort:
         """
         if len(self) == 0:
             raise ValueError("the cohort has no patients; expected at least one")
-        if batch_size < 1 or window < 1:
-            raise ValueError(f"batch_size is {batch_size} and window {window}; expected both at least 1")
+        for name, number in (("batch_size", batch_size), ("window", window)):
+            check_whole(number, name)
+        for name, number in (("seed", seed), ("epoch", epoch)):
+            check_seed(number, name)
         random = np.random.default_rng([seed, epoch])
         order = torch.from_numpy(random.permutation(len(self)))
         batches: list[Tensor] = []
-        for together in order.split(batch_size * window):
+        for together in order.split(int(batch_size) * int(window)):
             by_length = together[self.visits.length[together].argsort(stable=True)] if window > 1 else together
-            batches.extend(by_length.split(batch_size))
+            batches.extend(by_length.split(int(batch_size)))
         for place in random.permutation(len(batches)):
             yield batches[place]
 
@@ -309,8 +336,7 @@ class Cohort:
             >>> [part.visits.length.tolist() for part in cohort.parts(padded_visits=12)]
             [[6, 5], [1]]
         """
-        if padded_visits < 1:
-            raise ValueError(f"padded_visits is {padded_visits}; expected at least 1")
+        check_whole(padded_visits, "padded_visits")
         length, order = self.visits.length.sort(descending=True, stable=True)
         begin = 0
         while begin < len(self):
@@ -333,8 +359,7 @@ class Cohort:
             >>> [portion.visits.length.tolist() for portion in cohort.portions(visits=9)]
             [[1, 6], [5]]
         """
-        if visits < 1:
-            raise ValueError(f"visits is {visits}; expected at least 1")
+        check_whole(visits, "visits")
         size = self.visits.length + 1
         end = size.cumsum(0)
         n_portions = math.ceil(int(end[-1]) / visits)
@@ -347,6 +372,7 @@ class Cohort:
 
     # ----------------------------------------------------------------------------------------------------- to disk
 
+    @explained
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the arrays as `.npy` files that `load` maps into memory.
 
@@ -361,6 +387,7 @@ class Cohort:
             writer.finish()
 
     @classmethod
+    @explained
     def load(cls, folder: str | os.PathLike[str]) -> Self:
         """A saved cohort, mapped into memory: what is not used is not read, and changes never reach the files.
 
@@ -423,6 +450,7 @@ class CohortWriter:
         ([0.0, 0.0, 30.0], [0, 1, 3])
     """
 
+    @explained
     def __init__(self, folder: str | os.PathLike[str], *, origin: Mapping[str, Any] | None = None) -> None:
         self.folder = Path(folder)
         if self.folder.exists():
@@ -442,6 +470,7 @@ class CohortWriter:
         """Number of patients written so far."""
         return self._arrays["patient_id"].length if self._arrays else 0
 
+    @explained
     def append(self, part: Cohort, **beside: Shaped[Tensor, "visit *rest"]) -> None:
         """Write the next patients, and arrays that lie beside the cohort, such as the hazard of a simulation.
 
@@ -471,6 +500,7 @@ class CohortWriter:
         self._schema = schema
         self._n_parts += 1
 
+    @explained
     def keep(self, note: Mapping[str, Any] | None = None) -> None:
         """Have what was written so far on the disk, so that an interruption from here on does not lose it.
 
@@ -490,6 +520,7 @@ class CohortWriter:
             unfinished.write_text(json.dumps(state), encoding="utf-8")
             unfinished.replace(self._unfinished / "written.json")
 
+    @explained
     def finish(self, texts: Mapping[str, str] | None = None) -> None:
         """Give the folder its name.
 
@@ -611,6 +642,7 @@ class _GrowingArray:
         return header.getvalue()
 
 
+@explained
 def by_lot(n_patients: int, fractions: Sequence[float], *, seed: int) -> list[Int[Tensor, " chosen"]]:
     """Positions of patients dealt at random into parts of these shares, each part in rising order.
 
@@ -621,7 +653,11 @@ def by_lot(n_patients: int, fractions: Sequence[float], *, seed: int) -> list[In
         >>> [part.tolist() for part in by_lot(5, [0.6, 0.4], seed=0)]
         [[2, 3, 4], [0, 1]]
     """
-    if min(fractions, default=0) <= 0 or abs(sum(fractions) - 1) > 1e-9:
+    check_whole(n_patients, "n_patients")
+    check_seed(seed)
+    for share in fractions:
+        check_real(share, "one of the shares")
+    if min(fractions, default=0) <= 0 or not abs(sum(fractions) - 1) <= 1e-9:
         raise ValueError(f"the shares are {list(fractions)}; expected positive numbers that sum to 1")
     order = torch.from_numpy(np.random.default_rng(seed).permutation(n_patients))
     cuts = [round(float(share) * n_patients) for share in np.cumsum(fractions)]
@@ -646,7 +682,10 @@ def require_disjoint(*cohorts: Cohort) -> None:
         Traceback (most recent call last):
         ValueError: patient 1 is in two cohorts (2 such patients); expected each once
     """
-    ids, counts = torch.cat([cohort.visits.patient_id for cohort in cohorts]).unique(return_counts=True)
+    for cohort in cohorts:
+        if not isinstance(cohort, Cohort):
+            raise TypeError(f"a {type(cohort).__name__} is given; expected a Cohort")
+    ids, counts = torch.cat([cohort.visits.patient_id.cpu() for cohort in cohorts]).unique(return_counts=True)
     if bool((counts > 1).any()):
         shared = ids[counts > 1]
         where = "is in two cohorts" if len(cohorts) > 1 else "appears twice"

@@ -12,6 +12,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
+from visitwise._explain import explained
 from visitwise.cohort import Cohort
 from visitwise.functional import survival
 from visitwise.metrics import _look_ahead
@@ -72,6 +73,7 @@ class SurvivalRNNEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn
     model_: SurvivalRNN | HorizonRNN
     history_: History
 
+    @explained
     def __init__(
         self,
         *,
@@ -105,6 +107,7 @@ class SurvivalRNNEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn
         self.device = device
         self.progress = progress
 
+    @explained
     def fit(self, cohort: Cohort, y: object = None, *, validation: Cohort | None = None) -> Self:
         """Learn from these patients, and from nothing that an earlier call learned.
 
@@ -154,6 +157,7 @@ class SurvivalRNNEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn
             return SurvivalRNN.for_cohort(train, **settings)
         return HorizonRNN.for_cohort(train, horizon=int(self.horizon), **settings)
 
+    @explained
     def predict_hazard(self, cohort: Cohort) -> Float[Tensor, "patient visit"]:
         """Probability of the event in the interval after each visit, given that none came before.
 
@@ -168,6 +172,7 @@ class SurvivalRNNEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn
         hazard = self.model_.predict(visits, start=start).hazard
         return hazard[..., 0] if isinstance(self.model_, HorizonRNN) else hazard
 
+    @explained
     def predict_survival(self, cohort: Cohort, landmark: int | Int[Tensor, " patient"]) -> pd.DataFrame:
         """A forecast: the probability of staying event-free through each interval ahead, given at the landmark.
 
@@ -200,6 +205,7 @@ class SurvivalRNNEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn
         intervals = pd.RangeIndex(1, curves.shape[1] + 1, name="interval")
         return pd.DataFrame(curves.T.numpy(), index=intervals, columns=_names(known.patient_id))
 
+    @explained
     def score(self, cohort: Cohort, y: object = None) -> float:
         """Minus the negative log-likelihood per row at risk: larger is better, and the truth scores best.
 
@@ -225,6 +231,7 @@ class SurvivalRNNEstimator(BaseEstimator):  # type: ignore[misc]  # scikit-learn
         return tags
 
 
+@explained
 def followup_from(
     cohort: Cohort, landmark: int | Int[Tensor, " patient"] = 0, horizon: int | None = None
 ) -> pd.DataFrame:
@@ -234,6 +241,10 @@ def followup_from(
     such a patient survived the interval, so the time lies after that of an event in it, and before the next. So no
     event ties with a censoring, libraries that break such ties in different ways agree, and evaluation times are the
     whole numbers, the index of `predict_survival`.
+
+    Who is lost inside the next interval (`censored_exposure` below 1) has survived `j` of them just as well, and has
+    the time `j + 0.5`, too. A library then takes the events of that interval for those of fewer patients, and finds
+    them a little too frequent: `visitwise.metrics` knows which part of the interval was followed.
 
     Args:
         cohort: The patients; those at risk at the landmark have a row.
@@ -258,7 +269,7 @@ def followup_from(
         1        9  False   2.5
     """
     ahead = _look_ahead(_cohort(cohort).outcome, landmark, horizon)
-    times = ahead.rows.double().where(ahead.event, ahead.rows + LOST_LATER)
+    times = ahead.rows + LOST_LATER * ~ahead.event
     names = _names(cohort.visits.patient_id[ahead.patient])
     return pd.DataFrame({"event": ahead.event.numpy(), "time": times.numpy()}, index=names)
 

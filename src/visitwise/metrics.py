@@ -3,6 +3,10 @@
 The row convention decides every tie. An event lies *inside* row `stop - 1`; a censored patient *survived* row
 `stop - 1` and is lost after it. So a patient whose event fell in a row is known to have had it before a patient who
 was censored at the end of that row, and two events in one row have no order. `ties` of each score says what follows.
+
+A patient whose `censored_exposure` is below 1 was lost *inside* row `stop - 1` and did not survive it for all we know.
+Scores of whole rows take such a patient as a survivor of the rows before and ask nothing about this one. Counts and
+likelihoods take the share that was followed.
 """
 
 from collections.abc import Sequence
@@ -18,6 +22,8 @@ from numpy.typing import NDArray
 from scipy.stats import chi2, rankdata
 from torch import Tensor
 
+from visitwise._checks import MOST, check_real, check_whole
+from visitwise._explain import explained
 from visitwise.cohort import Outcome
 from visitwise.functional import person_period
 from visitwise.losses import outcome_nll
@@ -27,6 +33,7 @@ Array = NDArray[np.float64]
 RISK_TIES = "equal risks count half (equal: apart by rounding alone)"
 TIME_TIES = "two events in one row are not compared; an event in a row comes before a censoring at its end"
 CENSORING_TIES = "in a row events come first, censorings at its end: an event in row k has the weight 1 / G(k-)"
+CUT_SHORT = "; who is lost inside a row is not known to have survived it"
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,8 +81,10 @@ class LifeTable:
     Args:
         at_risk: Patients with `start <= k < stop`.
         events: Events inside row `k`.
-        censored: Patients lost at the end of row `k`.
-        hazard: Share of those at risk who had the event, NaN where nobody was at risk.
+        censored: Patients lost inside row `k` or at its end.
+        survived: Patients known to have survived row `k`: neither had the event nor were lost inside it.
+        followed: Patients at risk, of whom one lost inside row `k` counts in the share that was followed.
+        hazard: `events / followed`, NaN where nobody was followed.
         survival: Kaplan-Meier probability of staying event-free through row `k`, from the first row with anyone at
             risk on; NaN after a later row without.
     """
@@ -83,15 +92,20 @@ class LifeTable:
     at_risk: Int[Tensor, " visit"]
     events: Int[Tensor, " visit"]
     censored: Int[Tensor, " visit"]
+    survived: Int[Tensor, " visit"]
+    followed: Float[Tensor, " visit"]
     hazard: Float[Tensor, " visit"]
     survival: Float[Tensor, " visit"]
 
 
+@explained
 def kaplan_meier(outcome: Outcome) -> LifeTable:
     """Share of the patients at risk who had the event, row by row, and the survival curve that follows.
 
-    `h_k = events_k / at_risk_k`, `S_k = prod_{j <= k} (1 - h_j)`. A patient censored at the end of a row was at risk
-    for the whole of it. Patients who enter late (`start` above 0) are counted from then on. Events of any cause count.
+    `h_k = events_k / followed_k`, `S_k = prod_{j <= k} (1 - h_j)`. A patient censored at the end of a row was at risk
+    for the whole of it; one lost inside a row counts in the share `censored_exposure`, as in an actuary's life table,
+    and the hazard is the one that makes the likelihood largest. Patients who enter late (`start` above 0) are counted
+    from then on. Events of any cause count.
 
     Source:
         Kaplan and Meier (1958), Journal of the American Statistical Association 53, 457-481.
@@ -102,6 +116,9 @@ def kaplan_meier(outcome: Outcome) -> LifeTable:
         ([4, 3, 1], [1, 1, 0], [0, 1, 1])
         >>> table.survival
         tensor([0.7500, 0.5000, 0.5000], dtype=torch.float64)
+        >>> half = Outcome.of(torch.tensor([1, 1]), torch.tensor([1, 0]), censored_exposure=torch.tensor([1.0, 0.5]))
+        >>> kaplan_meier(half).hazard  # one event in a row and a half
+        tensor([0.6667], dtype=torch.float64)
     """
     _check_patients(outcome)
     width = int(outcome.stop.max())
@@ -111,10 +128,13 @@ def kaplan_meier(outcome: Outcome) -> LifeTable:
     )
     at_risk = (entered - left).cumsum(0)[:width]
     events = events[:width]
-    hazard = events.double() / at_risk  # 0 / 0 is NaN: nobody was there to ask
-    before_first = at_risk.cumsum(0) == 0
+    last, share = (outcome.stop - 1)[outcome.cut_short], outcome.censored_exposure.detach().double()[outcome.cut_short]
+    survived = at_risk - events - torch.bincount(last, minlength=width)
+    followed = at_risk.double() - torch.bincount(last, 1 - share, minlength=width)
+    hazard = events.double() / followed  # 0 / 0 is NaN: nobody was there to ask
+    before_first = followed.cumsum(0) == 0
     survival = (1 - hazard.masked_fill(before_first, 0.0)).cumprod(0)
-    return LifeTable(at_risk, events, left[1:] - events, hazard, survival)
+    return LifeTable(at_risk, events, left[1:] - events, survived, followed, hazard, survival)
 
 
 @dataclass(frozen=True, eq=False)
@@ -122,14 +142,18 @@ class CensoringSurvival:
     """Kaplan-Meier curve `G` of the follow-up itself, with events and censorings in exchanged roles.
 
     Args:
-        before: `G(k-)`, probability that follow-up lasts through row `k`, so that an event there is seen.
+        before: `G(k-)`, probability that an event in row `k` is seen. Where nobody is lost inside row `k` it is the
+            probability that follow-up lasts through it.
+        through: Probability that follow-up lasts through row `k`, so that who survives it is known to.
         after: `G(k)`, probability that follow-up lasts beyond row `k`.
     """
 
     before: Float[Tensor, " visit"]
+    through: Float[Tensor, " visit"]
     after: Float[Tensor, " visit"]
 
 
+@explained
 def censoring_survival(outcome: Outcome) -> CensoringSurvival:
     """Probability that a patient is still followed, which weights those whose outcome was seen.
 
@@ -139,20 +163,43 @@ def censoring_survival(outcome: Outcome) -> CensoringSurvival:
     An event in row `k` is seen if follow-up lasts *through* row `k`, which has the probability `G(k-)`. Divided by
     `G(k)` instead, as libraries do on continuous time where the two agree, each event weighs `G(k-) / G(k)` too much.
 
+    Patients lost inside a row leave at the share `censored_exposure` of it, among those who are still there then: the
+    events of a row are spread evenly over it, so that at half of it half of them have left. An event of that row is
+    seen if follow-up lasts to its moment, and `G(k-)` is the mean of the curve over the row.
+
     Examples:
         >>> follow_up = censoring_survival(Outcome.of(torch.tensor([1, 1, 1, 2]), torch.tensor([1, 0, 0, 1])))
         >>> follow_up.before, follow_up.after
         (tensor([1.0000, 0.3333], dtype=torch.float64), tensor([0.3333, 0.3333], dtype=torch.float64))
+        >>> half = Outcome.of(torch.tensor([1, 2]), torch.tensor([0, 1]), censored_exposure=torch.tensor([0.5, 1.0]))
+        >>> follow_up = censoring_survival(half)  # one of two is lost half-way
+        >>> follow_up.before, follow_up.through
+        (tensor([0.7500, 0.5000], dtype=torch.float64), tensor([0.5000, 0.5000], dtype=torch.float64))
     """
-    table = kaplan_meier(outcome)
-    survivors = (table.at_risk - table.events).clamp(min=1)  # with no survivor there is nobody to lose either
-    after = (1 - table.censored.double() / survivors).cumprod(0)
-    return CensoringSurvival(before=torch.cat([after.new_ones(1), after[:-1]]), after=after)
+    table, lost = kaplan_meier(outcome), ~outcome.observed
+    # Two numbers a row: losses from 2 k to 2 k + 1 lie in row k, and none ties with one of the next.
+    at = (2 * (outcome.stop - 1) + outcome.censored_exposure.detach().double())[lost]
+    moments, n_lost = torch.unique(at, return_counts=True)
+    row = (moments / 2).floor().long()
+    lost_before = n_lost.cumsum(0) - n_lost
+    lost_in_row = lost_before - (table.censored.cumsum(0) - table.censored)[row]
+    share = moments - 2 * row
+    there = table.at_risk[row] - share * table.events[row] - lost_in_row
+    curve = torch.cat([there.new_ones(1), (1 - n_lost / there).cumprod(0)])
+    begin = 2 * torch.arange(len(table.events), device=moments.device).double()
+    opens, through, after = (
+        curve[torch.searchsorted(moments, moment, right=right)]
+        for moment, right in ((begin, False), (begin + 1, False), (begin + 1, True))
+    )
+    unseen = -curve.diff() * (1 - share)  # what each loss takes from the events of the rest of its row
+    before = opens - torch.bincount(row, unseen, minlength=len(opens))
+    return CensoringSurvival(before, through, after)
 
 
 # --------------------------------------------------------------------------------------------------------- ranking
 
 
+@explained
 def concordance(
     risk: Real[Tensor, " patient"],
     outcome: Outcome,
@@ -164,13 +211,16 @@ def concordance(
 
     Over the patients with `start <= landmark < stop`, time counted in rows from the landmark. `risk` is one number per
     patient, known *when the landmark's visit closes*: the hazard there, or the predicted probability of the event
-    within a horizon. A pair counts if one patient's event is known to have come first.
+    within a horizon. A pair counts if one patient's event is known to have come first. Who is lost inside a row is
+    compared with the events of the rows before it alone: which of the two came first within a row, nobody knows.
 
     With `weights="pairs"` every such pair counts once: Harrell's C. The more patients are lost, the more of these pairs
     are early ones, and if early and late pairs are not equally easy the score drifts. With `weights="follow-up"` a pair
     whose event lies in row `k` counts `1 / G(k-)^2` times, because both patients had to be followed through that row:
-    Uno's C, which estimates what Harrell's would be if nobody were lost before the horizon. Give a horizon that enough
-    patients are followed to: where `G` is small, few pairs carry the score.
+    Uno's C, which estimates what Harrell's would be if nobody were lost before the horizon. (Where patients are lost
+    inside rows, one of the two has to be followed to the event and the other through the row, and each factor is that
+    chance, as `censoring_survival` has it.) Give a horizon that enough patients are followed to: where `G` is small,
+    few pairs carry the score.
 
     Risks made from a patient's own later record measure how long the record is. Summed over it, a *perfect* model's
     hazards rank patients worse than a coin, because those without the event collect more rows: so a risk of shape
@@ -205,8 +255,8 @@ def concordance(
     ahead = _look_ahead(outcome, landmark, horizon)
     chosen = risk.cpu()[ahead.patient]
     _refuse(chosen.isnan(), ahead.patient, chosen, "has the risk {}; expected a number")
-    table = kaplan_meier(Outcome.of(ahead.rows, ahead.event))
-    n_pairs = int((table.events * (table.at_risk - table.events)).sum())
+    table = kaplan_meier(ahead.outcome)
+    n_pairs = int((table.events * table.survived).sum())
     if n_pairs == 0:
         raise ValueError(f"none of {len(ahead.rows)} patients at the landmark outlives another's event; expected some")
     if weights == "pairs":
@@ -214,7 +264,7 @@ def concordance(
     else:
         value = _weighted_concordance(_rank(chosen), ahead)
     times, n_events = (0, int(ahead.rows.max()) - 1), int(ahead.event.sum())
-    ties = f"{RISK_TIES}; {TIME_TIES}; {PAIRS[weights]}"
+    ties = f"{RISK_TIES}; {TIME_TIES}; {PAIRS[weights]}{_cut_short(ahead.outcome)}"
     return Score(float(value), "concordance", ties, times, len(ahead.rows), n_events, n_pairs)
 
 
@@ -223,11 +273,11 @@ PAIRS = {"pairs": "each pair once", "follow-up": "a pair with its event in row k
 
 def _weighted_concordance(rank: Array, ahead: "_Ahead") -> float:
     """Each event against those who outlive it, each pair weighted for the follow-up of two patients."""
-    follow_up = censoring_survival(Outcome.of(ahead.rows, ahead.event)).before.numpy()
+    follow_up = censoring_survival(ahead.outcome)
     rows, event = ahead.rows.numpy(), ahead.event.numpy()
     left = 2 * rows + ~event  # in a row events come first, censorings at its end
     n_later = len(rows) - np.searchsorted(np.sort(left), left[event], side="right")
-    weight = 1 / follow_up[rows[event] - 1] ** 2
+    weight = (1 / (follow_up.before * follow_up.through))[rows[event] - 1].numpy()
     return float((weight * _lower_and_later(rank, left, event)).sum() / (weight * n_later).sum())
 
 
@@ -250,6 +300,7 @@ def _lower_and_later(rank: Array, left: NDArray[np.int64], asked: NDArray[np.boo
     return lower[asked]
 
 
+@explained
 def cumulative_dynamic_auc(
     risk: Real[Tensor, " patient"],
     outcome: Outcome,
@@ -259,7 +310,8 @@ def cumulative_dynamic_auc(
     """How often a patient with the event within `horizon` rows had a higher risk than one who stayed free of it.
 
     Cases are the patients at risk at the landmark whose event was seen in the next `horizon` rows, controls those who
-    are known to have survived them. Who was lost in between is neither. A case in row `k` weighs `1 / G(k-)`, for those
+    are known to have survived them. Who was lost in between is neither, nor is who was lost inside the last of them. A
+    case in row `k` weighs `1 / G(k-)`, for those
     like it who were lost before; all controls were followed equally far.
 
     Args:
@@ -281,6 +333,7 @@ def cumulative_dynamic_auc(
         >>> round(float(score), 4), score.n_pairs  # cases weigh 1 and 3/2, and only the second is above the control
         (0.6, 2)
     """
+    check_whole(horizon, "horizon")
     _check_risk(risk, outcome)
     ahead = _look_ahead(outcome, landmark, horizon)
     chosen = risk.cpu()[ahead.patient]
@@ -290,15 +343,15 @@ def cumulative_dynamic_auc(
         raise ValueError(
             f"{case.sum()} cases and {control.sum()} controls within {horizon} rows; expected some of each"
         )
-    follow_up = censoring_survival(Outcome.of(ahead.rows, ahead.event)).before
-    weight = (1 / follow_up[ahead.rows - 1]).numpy()[case]
+    follow_up = censoring_survival(ahead.outcome).before
+    weight = (1 / follow_up[ahead.rows[ahead.event] - 1]).numpy()
     rank = _rank(chosen)
     controls = np.sort(rank[control])
     below, up_to = (np.searchsorted(controls, rank[case], side=side) for side in ("left", "right"))
     return Score(
         value=float((weight * (below + up_to)).sum() / (2 * len(controls) * weight.sum())),
         metric=f"cumulative/dynamic AUC within {horizon}",
-        ties=f"{RISK_TIES}; {CENSORING_TIES}",
+        ties=f"{RISK_TIES}; {CENSORING_TIES}{_cut_short(ahead.outcome)}",
         times=(0, horizon - 1),
         n=len(ahead.rows),
         n_events=int(case.sum()),
@@ -306,6 +359,7 @@ def cumulative_dynamic_auc(
     )
 
 
+@explained
 def incident_dynamic_auc(
     hazard: Float[Tensor, "patient visit"] | Float[Tensor, " row"],
     outcome: Outcome,
@@ -318,6 +372,7 @@ def incident_dynamic_auc(
     `w_k = f_k S_k / sum_j f_j S_j` with `f` and `S` from Kaplan-Meier: then it is the chance that, of two patients who
     are both followed to the end, the first event finds its patient ranked above the other *at that moment*, whatever
     the censoring was. `"events"` weights each row by the events seen in it. Rows without cases or controls have no AUC.
+    Who is lost inside a row is neither case nor control in it.
 
     Args:
         hazard: `[patient, visit]` (padding is not read), or one number per row at risk, patient by patient.
@@ -341,9 +396,10 @@ def incident_dynamic_auc(
     """
     visit, values, event = _rows(hazard, outcome, "hazard")
     table = kaplan_meier(outcome)
-    order = np.argsort(visit, kind="stable")
-    rank, event = _rank(values)[order], event[order]
-    cuts = np.cumsum(table.at_risk.numpy())[:-1]
+    known = _followed(outcome) == 1
+    order = np.argsort(visit[known], kind="stable")
+    rank, event = _rank(values)[known][order], event[known][order]
+    cuts = np.cumsum((table.events + table.survived).numpy())[:-1]
     per_visit = np.array([_auc(*part) for part in zip(np.split(rank, cuts), np.split(event, cuts), strict=True)])
     kept = np.nan_to_num(_row_weights(table, weights), nan=0.0) * ~np.isnan(per_visit)
     if kept.sum() == 0:
@@ -353,11 +409,12 @@ def incident_dynamic_auc(
     return Score(
         value=float((shares * np.nan_to_num(per_visit)).sum()),
         metric="incident/dynamic AUC",
-        ties=f"{RISK_TIES}; events in one row are not compared; rows weighted by {WEIGHTS[weights]}",
+        ties=f"{RISK_TIES}; events in one row are not compared; rows weighted by {WEIGHTS[weights]}"
+        f"{_cut_short(outcome)}",
         times=(int(used[0]), int(used[-1])),
-        n=len(values),
+        n=len(rank),
         n_events=int(event.sum()),
-        n_pairs=int((table.events * (table.at_risk - table.events)).sum()),
+        n_pairs=int((table.events * table.survived).sum()),
         per_visit=torch.from_numpy(per_visit),
         weights=torch.from_numpy(shares),
     )
@@ -402,6 +459,7 @@ def _rank(risk: Tensor | Array) -> Array:
 # -------------------------------------------------------------------------------------------- error of probabilities
 
 
+@explained
 def brier(
     survival: Float[Tensor, "patient visit"],
     outcome: Outcome,
@@ -416,7 +474,9 @@ def brier(
 
     The weights let those whose outcome is known speak for those who were lost; they are right if being lost has nothing
     to do with risk. An event in row `T` is seen if follow-up lasts through that row, hence `G(T-)`. A last row without
-    the event counts as survived: a patient censored after exactly `horizon` rows is known to have survived them.
+    the event counts as survived: a patient censored after exactly `horizon` rows is known to have survived them. One
+    lost inside the last of them is not, and others speak for that patient too; for survivors `G(horizon -)` is then the
+    probability of being followed through the row, `CensoringSurvival.through`.
 
     Args:
         survival: Column `j` is the probability of staying event-free through the `j + 1` rows from the landmark on, as
@@ -444,6 +504,7 @@ def brier(
     return integrated_brier(survival, outcome, [horizon], landmark)
 
 
+@explained
 def integrated_brier(
     survival: Float[Tensor, "patient visit"],
     outcome: Outcome,
@@ -467,15 +528,17 @@ def integrated_brier(
         >>> score.per_visit
         tensor([0.2767, 0.2500], dtype=torch.float64)
     """
+    for horizon in horizons:
+        check_whole(horizon, "horizon", least=-MOST)
     if len(horizons) == 0:
         raise ValueError("no horizon is given; expected at least one")
     ahead = _look_ahead(outcome, landmark, None)
-    if survival.dim() != 2 or survival.shape[0] != len(outcome):
+    if survival.dim() != 2 or survival.shape[0] != len(outcome) or survival.is_complex():
         raise ValueError(f"survival has shape {list(survival.shape)}; expected [{len(outcome)}, visit]")
-    follow_up = censoring_survival(Outcome.of(ahead.rows, ahead.event)).before
+    follow_up, longest = censoring_survival(ahead.outcome), int(ahead.rows.max())
     for horizon in horizons:
-        if not 1 <= horizon <= len(follow_up):
-            raise ValueError(f"horizon is {horizon}; expected 1 to {len(follow_up)}, the longest follow-up")
+        if not 1 <= horizon <= longest:
+            raise ValueError(f"horizon is {horizon}; expected 1 to {longest}, the longest follow-up")
         if horizon > survival.shape[1]:
             raise ValueError(f"horizon is {horizon}; survival is predicted for {survival.shape[1]} rows only")
     per_horizon = torch.stack([_brier(survival, ahead, follow_up, horizon) for horizon in horizons])
@@ -483,7 +546,7 @@ def integrated_brier(
     return Score(
         value=float(per_horizon.mean()),
         metric=f"Brier score within {last}" if len(horizons) == 1 else "integrated Brier score",
-        ties=CENSORING_TIES,
+        ties=CENSORING_TIES + _cut_short(ahead.outcome),
         times=(min(horizons) - 1, last - 1),
         n=len(ahead.rows),
         n_events=int((ahead.event & (ahead.rows <= last)).sum()),
@@ -492,15 +555,15 @@ def integrated_brier(
     )
 
 
-def _brier(survival: Tensor, ahead: "_Ahead", follow_up: Tensor, horizon: int) -> Tensor:
+def _brier(survival: Tensor, ahead: "_Ahead", follow_up: CensoringSurvival, horizon: int) -> Tensor:
     failed = ahead.event & (ahead.rows <= horizon)
-    survived = (ahead.rows >= horizon) & ~failed
-    known = failed | survived
-    predicted = survival[ahead.patient, horizon - 1].cpu().double()[known]
+    known = failed | (ahead.rows >= horizon)
+    predicted = survival.detach()[ahead.patient, horizon - 1].cpu().double()[known]
     message = f"has the predicted survival {{}} for {horizon} rows; expected a probability, made at the landmark"
     _refuse(~((predicted >= 0) & (predicted <= 1)), ahead.patient[known], predicted, message)
-    weight = 1 / follow_up[ahead.rows.clamp(max=horizon) - 1][known]
-    error = torch.where(failed[known], predicted, 1 - predicted) ** 2
+    failed, rows = failed[known], ahead.rows[known]
+    weight = 1 / torch.where(failed, follow_up.before[rows - 1], follow_up.through[horizon - 1])
+    error = torch.where(failed, predicted, 1 - predicted) ** 2
     return (weight * error).sum() / len(ahead.rows)
 
 
@@ -525,6 +588,7 @@ class Calibration:
     ratio: float
 
 
+@explained
 def calibration(
     hazard: Float[Tensor, "patient visit"] | Float[Tensor, " row"],
     outcome: Outcome,
@@ -536,7 +600,8 @@ def calibration(
     hazards stay together, so there may be fewer groups than asked for. Given the history, the rows of one patient are
     as good as independent draws, so each group's events are binomial if the hazards are true. Where the last row of a
     censored patient was followed only in part, `censored_exposure`, that part of its hazard is expected,
-    `1 - (1 - h)^exposure`, as in the likelihood; the agreement is then approximate.
+    `1 - (1 - h)^exposure`, as in the likelihood; the agreement is then approximate. A row of which no part was followed
+    is left out.
 
     Args:
         hazard: `[patient, visit]` (padding is not read), or one number per row at risk, patient by patient.
@@ -544,7 +609,7 @@ def calibration(
         bins: Number of groups.
 
     Raises:
-        ValueError: A hazard on a counted row is no probability, or sizes disagree.
+        ValueError: A hazard on a counted row is no probability, sizes disagree, or no row was followed.
 
     Source:
         Wilson (1927), Journal of the American Statistical Association 22, 209-212, for the interval.
@@ -557,12 +622,14 @@ def calibration(
         >>> round(float(result.error), 3), round(result.ratio, 3)
         (0.15, 0.8)
     """
-    if bins < 1:
-        raise ValueError(f"bins is {bins}; expected at least 1")
-    visit, predicted, event = _rows(hazard, outcome, "hazard")
+    check_whole(bins, "bins")
+    share = _followed(outcome)
+    visit, predicted, event = (values[share > 0] for values in _rows(hazard, outcome, "hazard"))
+    if len(predicted) == 0:
+        raise ValueError(f"of {len(outcome)} patients no row was followed; expected at least one")
     cuts = np.unique(np.quantile(predicted, np.linspace(0, 1, bins + 1)[1:-1]))
     group = np.searchsorted(cuts, predicted, side="left")
-    predicted = 1 - (1 - predicted) ** _followed(outcome)
+    predicted = 1 - (1 - predicted) ** share[share > 0]
     rows = pd.DataFrame({"predicted": predicted, "event": event})
     groups = rows.groupby(group)
     table = groups.agg(predicted=("predicted", "mean"), observed=("event", "mean"), events=("event", "sum"))
@@ -596,6 +663,7 @@ class DCalibration:
     p_value: float
 
 
+@explained
 def d_calibration(
     hazard: Float[Tensor, "patient visit"] | Float[Tensor, " row"],
     outcome: Outcome,
@@ -634,8 +702,7 @@ def d_calibration(
         >>> round(float(result.error), 4)
         0.0833
     """
-    if bins < 2:
-        raise ValueError(f"bins is {bins}; expected at least 2")
+    check_whole(bins, "bins", least=2)
     visit, predicted, event = _rows(hazard, outcome, "hazard")
     edges = np.linspace(0, 1, bins + 1)
     spread = _spread(*_levels(predicted, outcome), edges)
@@ -689,6 +756,7 @@ def _wilson(share: Array, rows: Array, z: float = 1.959964) -> tuple[Array, Arra
 # ------------------------------------------------------------------------------------------------------ likelihood
 
 
+@explained
 def nll_per_row(hazard_logits: Float[Tensor, "patient visit"], outcome: Outcome) -> float:
     """Mean negative log-likelihood of a row at risk: the number to compare between models on the same patients.
 
@@ -700,9 +768,10 @@ def nll_per_row(hazard_logits: Float[Tensor, "patient visit"], outcome: Outcome)
         >>> round(nll_per_row(logits, Outcome.of(torch.tensor([3]), torch.tensor([True]))), 4)  # 1.5325 / 3
         0.5108
     """
-    return float(outcome_nll(hazard_logits, outcome, reduction="sum")) / outcome.n_rows
+    return outcome_nll(hazard_logits, outcome, reduction="sum").item() / outcome.n_rows
 
 
+@explained
 def share_explained(nll: float, baseline: float, oracle: float) -> float:
     """How far a model has come from knowing nothing about the patient (0) to knowing all there is to know (1).
 
@@ -716,6 +785,8 @@ def share_explained(nll: float, baseline: float, oracle: float) -> float:
         >>> round(share_explained(nll=0.09, baseline=0.11, oracle=0.08), 4)
         0.6667
     """
+    for name, value in (("nll", nll), ("baseline", baseline), ("oracle", oracle)):
+        check_real(value, name)
     if not np.isfinite([nll, baseline, oracle]).all():
         raise ValueError(f"nll, baseline and oracle are {nll}, {baseline} and {oracle}; expected finite numbers")
     if baseline <= oracle:
@@ -728,17 +799,30 @@ def share_explained(nll: float, baseline: float, oracle: float) -> float:
 
 @dataclass(frozen=True, eq=False)
 class _Ahead:
-    """Patients at risk at the landmark, the rows they are followed from there on, and whether the event was seen."""
+    """Patients at risk at the landmark, and what became of them from there on, with rows counted anew."""
 
     patient: Tensor
-    rows: Tensor
-    event: Tensor
+    outcome: Outcome
+
+    @property
+    def event(self) -> Tensor:
+        """True where the event was seen."""
+        return self.outcome.observed
+
+    @property
+    def rows(self) -> Tensor:
+        """Number of rows whose end is known: up to the event, or survived. A row that was cut short is not."""
+        return self.outcome.stop - self.outcome.cut_short.long()
 
 
 def _look_ahead(outcome: Outcome, landmark: int | Tensor, horizon: int | None) -> _Ahead:
     _check_patients(outcome)
-    if horizon is not None and horizon < 1:
-        raise ValueError(f"horizon is {horizon}; expected at least one row")
+    if horizon is not None:
+        check_whole(horizon, "horizon")
+    if not isinstance(landmark, Tensor):
+        check_whole(landmark, "landmark", least=0)
+    elif landmark.is_floating_point() or landmark.is_complex() or landmark.dtype == torch.bool:
+        raise ValueError(f"landmark has dtype {landmark.dtype}; expected whole numbers")
     start, stop, event = outcome.start.cpu(), outcome.stop.cpu(), outcome.observed.cpu()
     row = torch.as_tensor(landmark).cpu()
     if row.shape not in ((), stop.shape):
@@ -746,17 +830,20 @@ def _look_ahead(outcome: Outcome, landmark: int | Tensor, horizon: int | None) -
     patient = ((start <= row) & (row < stop)).nonzero()[:, 0]
     if len(patient) == 0:
         raise ValueError(f"none of {len(outcome)} patients is at risk at the landmark; expected at least one")
-    rows, event = (stop - row)[patient], event[patient]
+    rows, event, share = (stop - row)[patient], event[patient], outcome.censored_exposure.detach().cpu()[patient]
     if horizon is not None:
-        event = event & (rows <= horizon)
-        rows = rows.clamp(max=horizon)
-    return _Ahead(patient, rows, event)
+        within = rows <= horizon
+        rows, event, share = rows.clamp(max=horizon), event & within, share.where(within, 1.0)
+    return _Ahead(patient, Outcome.of(rows, event, censored_exposure=share))
 
 
 def _rows(values: Tensor, outcome: Outcome, name: str) -> tuple[NDArray[np.int64], Array, NDArray[np.bool_]]:
     """Visit, value and event of every row at risk, patient by patient."""
     _check_patients(outcome)
     rows = person_period(outcome.stop.cpu(), outcome.observed.cpu(), outcome.start.cpu())
+    if values.dim() not in (1, 2) or values.is_complex():
+        given = f"{values.dtype} of shape {list(values.shape)}"
+        raise ValueError(f"{name} is {given}; expected real numbers, [patient, visit] or one for each row at risk")
     values = values.detach().cpu()
     if values.dim() == 1 and len(values) != outcome.n_rows:
         raise ValueError(
@@ -783,11 +870,17 @@ def _followed(outcome: Outcome) -> Array:
     """Share of each row at risk that the patient was followed for: less than 1 only where censoring cut a row short."""
     share = np.ones(outcome.n_rows)
     last = (outcome.stop - outcome.start).cumsum(0).cpu().numpy() - 1
-    share[last] = torch.where(outcome.observed, 1.0, outcome.censored_exposure.double()).cpu().numpy()
+    share[last] = torch.where(outcome.observed, 1.0, outcome.censored_exposure.detach().double()).cpu().numpy()
     return share
 
 
+def _cut_short(outcome: Outcome) -> str:
+    return CUT_SHORT if bool(outcome.cut_short.any()) else ""
+
+
 def _check_risk(risk: Tensor, outcome: Outcome) -> None:
+    if risk.is_complex():
+        raise ValueError(f"risk has dtype {risk.dtype}; expected real numbers")
     if risk.dim() > 1:
         raise ValueError(
             f"risk has shape {list(risk.shape)}; expected one number for each of {len(outcome)} patients, known at the "

@@ -10,13 +10,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from functools import cached_property
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from visitwise._explain import explained
 from visitwise.cohort import Cohort, CohortWriter, by_lot
 from visitwise.definition import CohortDefinition
 from visitwise.vocabulary import Vocabulary
@@ -58,6 +59,7 @@ class Flow:
     kept: Mapping[str, int]
     warnings: tuple[str, ...] = ()
 
+    @explained
     def __post_init__(self) -> None:
         for part in ("read", "excluded", "dropped", "kept"):
             for name, count in getattr(self, part).items():
@@ -104,6 +106,7 @@ class Flow:
         return json.dumps(asdict(self), indent=1, ensure_ascii=False) + "\n"
 
     @classmethod
+    @explained
     def from_json(cls, text: str) -> Self:
         """A flow from what `to_json` wrote.
 
@@ -159,12 +162,20 @@ class Study:
     names: tuple[str, ...] | None = None
     vocabulary: Vocabulary | None = None
 
+    @explained
     def __post_init__(self) -> None:
         n_patients = len(self.cohort)
         for name, values in (("split", self.split), ("origin", self.origin)):
-            if values is not None and (list(values.shape) != [n_patients] or values.is_floating_point()):
+            if values is not None and (
+                list(values.shape) != [n_patients] or values.is_floating_point() or values.is_complex()
+            ):
                 given = f"{values.dtype} of shape {list(values.shape)}"
                 raise ValueError(f"{name} is {given}; expected one whole number for each of {n_patients} patients")
+        for name, values in (("split", self.split), ("origin", self.origin)):
+            if values is not None and values.device != self.split.device:
+                raise ValueError(f"{name} is on the device {values.device}; expected {self.split.device}, as the split")
+        if self.names is not None and not all(isinstance(name, str) for name in self.names):
+            raise ValueError(f"names are {self.names[:3]}; expected words")
         if self.names is not None and len(self.names) != n_patients:
             raise ValueError(f"there are {len(self.names)} names of {n_patients} patients; expected one for each")
         wrong = (self.split < 0) | (self.split >= len(SPLITS))
@@ -183,7 +194,12 @@ class Study:
         visits, events = self.cohort.visits.n_visits, int(self.cohort.outcome.observed.sum())
         return f"Study({len(self):,} patients: {parts}; {visits:,} visits, {events:,} events)"
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickle carries: each patient once. The parts are chosen anew where they are asked for."""
+        return {field.name: getattr(self, field.name) for field in fields(self)}
+
     @classmethod
+    @explained
     def of(cls, cohort: Cohort, *, seed: int = 0, fractions: Sequence[float] = FRACTIONS) -> Self:
         """A cohort split by lot into patients who train, who decide when to stop, and who are held out.
 
@@ -196,6 +212,8 @@ class Study:
             >>> Study.of(cohort, seed=1, fractions=(0.5, 0.25, 0.25)).split.bincount().tolist()
             [10, 5, 5]
         """
+        if not isinstance(cohort, Cohort):
+            raise TypeError(f"cohort is a {type(cohort).__name__}; expected a Cohort")
         if len(fractions) != len(SPLITS):
             raise ValueError(f"there are {len(fractions)} shares; expected {len(SPLITS)}, for {SPLITS}")
         split = torch.empty(len(cohort), dtype=torch.int8)
@@ -218,6 +236,7 @@ class Study:
         """Patients who judge, and are used for nothing else."""
         return self._part(2)
 
+    @explained
     def positions(self, part: str) -> Int[Tensor, " chosen"]:
         """Positions in the cohort of the patients of a part: `"train"`, `"tuning"` or `"held_out"`."""
         return (self.split == SPLITS.index(part)).nonzero()[:, 0]
@@ -231,6 +250,7 @@ class Study:
 
     # ----------------------------------------------------------------------------------------------------- to disk
 
+    @explained
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write a cohort folder with split, dates, definition, flow and names beside the arrays.
 
@@ -246,6 +266,7 @@ class Study:
             writer.finish(texts_of(self.flow, self.definition, self.names, self.vocabulary))
 
     @classmethod
+    @explained
     def load(cls, folder: str | os.PathLike[str]) -> Self:
         """A saved study; its arrays are mapped into memory, as by `Cohort.load`.
 
@@ -281,6 +302,7 @@ class Study:
         )
 
 
+@explained
 def texts_of(
     flow: Flow | None,
     definition: CohortDefinition | None,

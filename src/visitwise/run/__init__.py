@@ -18,7 +18,7 @@ from visitwise.run.describe import table_one, vocabulary
 from visitwise.run.folder import claim, evaluate, load_rnn, train
 from visitwise.run.patients import Judges, judges_of, patients_of, write_labels, write_predictions
 from visitwise.run.report import read_metrics, write_report
-from visitwise.run.scores import KnownHazard, Scores, fit_baselines, score, verdict
+from visitwise.run.scores import KnownHazard, Scores, difference, fit_baselines, score, verdict
 from visitwise.run.sources import (
     by_lot_at_most,
     fingerprints,
@@ -40,6 +40,7 @@ __all__ = [
     "Training",
     "by_lot_at_most",
     "claim",
+    "difference",
     "evaluate",
     "fingerprints",
     "first_cause_only",

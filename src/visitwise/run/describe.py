@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from visitwise._explain import explained
 from visitwise.cohort import Cohort
 from visitwise.visits import CHUNK
 
@@ -17,6 +18,7 @@ MOST_CODES, MOST_COLUMNS = 10, 15
 GROUPS = ("all", "with the event", "without")
 
 
+@explained
 def table_one(cohort: Cohort) -> pd.DataFrame:
     """What a reader asks first: how old, how sick, how long followed, for all patients and by outcome.
 
@@ -65,6 +67,7 @@ def table_one(cohort: Cohort) -> pd.DataFrame:
     return pd.DataFrame(lines, columns=["part", "name", *GROUPS])
 
 
+@explained
 def vocabulary(train: Cohort) -> pd.DataFrame:
     """Every input by name, with the number of training patients and visits that have it.
 
@@ -131,19 +134,27 @@ def _count(cohort: Cohort, event: Bool[Tensor, " patient"]) -> _Tallies:
         of_code = torch.repeat_interleave(visits.code_offsets.diff())
         kept = is_input[of_code]
         codes, visit = visits.codes.long()[kept], of_code[kept]
-        code_visits += torch.bincount((visit * n_codes + codes).unique() % n_codes, minlength=n_codes).numpy()
+        code_visits += torch.bincount((visit * n_codes + codes).unique() % n_codes, minlength=n_codes).numpy(force=True)
         pairs = (visits.patient[visit] * n_codes + codes).unique()
         values = visits.measurements.double()
         known = ~values.isnan() & is_input[:, None]
-        ever += torch.zeros(len(some), n_measured).index_add(0, visits.patient, known.float()).gt(0).sum(0).numpy()
+        ever += (
+            torch.zeros(len(some), n_measured)
+            .index_add(0, visits.patient, known.float())
+            .gt(0)
+            .sum(0)
+            .numpy(force=True)
+        )
         for place, who in enumerate(group):
-            with_code[place] += torch.bincount((pairs % n_codes)[who[pairs // n_codes]], minlength=n_codes).numpy()
+            with_code[place] += torch.bincount((pairs % n_codes)[who[pairs // n_codes]], minlength=n_codes).numpy(
+                force=True
+            )
             own = who[visits.patient]
             n_visits[place] += int((is_input & own).sum())
             has = known & own[:, None]
-            measured[place] += has.sum(0).numpy()
-            total[place] += values.where(has, 0.0).sum(0).numpy()
-            squares[place] += values.where(has, 0.0).square().sum(0).numpy()
+            measured[place] += has.sum(0).numpy(force=True)
+            total[place] += values.where(has, 0.0).sum(0).numpy(force=True)
+            squares[place] += values.where(has, 0.0).square().sum(0).numpy(force=True)
     return _Tallies(with_code, code_visits, n_visits, measured, total, squares, ever)
 
 
@@ -176,7 +187,7 @@ def _yes(values: Tensor) -> str:
 
 
 def _mean(values: Tensor) -> str:
-    return _mean_and_deviation(float(values.mean()), float(values.std(correction=0)))
+    return _mean_and_deviation(values.mean().item(), values.std(correction=0).item())
 
 
 def _mean_and_deviation(mean: float, deviation: float) -> str:
@@ -188,5 +199,5 @@ def _mean_and_deviation(mean: float, deviation: float) -> str:
 def _median(values: Tensor) -> str:
     if len(values) == 0:
         return "–"
-    low, middle, high = np.quantile(values.double().numpy(), [0.05, 0.5, 0.95])
+    low, middle, high = np.quantile(values.double().numpy(force=True), [0.05, 0.5, 0.95])
     return f"{middle:,.0f} ({low:,.0f} to {high:,.0f})"

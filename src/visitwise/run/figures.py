@@ -16,7 +16,7 @@ from scipy.stats import binomtest
 from visitwise import plots
 from visitwise.metrics import Calibration
 from visitwise.notebook import show
-from visitwise.run.scores import LIFE_TABLE, Scores
+from visitwise.run.scores import LIFE_TABLE, Scores, difference
 from visitwise.run.whole import write_text
 from visitwise.training import History
 
@@ -125,7 +125,7 @@ def _hazards_in_words(table: pd.DataFrame, yours: str) -> str:
 
 def _differences(others: Mapping[str, Mapping[str, Any]], yours: str, axes: Axes) -> None:
     for place, (name, one) in enumerate(others.items()):
-        reach, colour = WIDE * one["error"], plots.COLOURS["survival"]
+        reach, colour = WIDE * (one["error"] or 0.0), plots.COLOURS["survival"]
         axes.hlines(place, one["more_nll"] - reach, one["more_nll"] + reach, color=colour)
         axes.plot(one["more_nll"], place, "o", color=colour)
         axes.text(0.0, place - 0.2, name, color=colour, transform=axes.get_yaxis_transform(), va="bottom")
@@ -137,8 +137,8 @@ def _differences(others: Mapping[str, Mapping[str, Any]], yours: str, axes: Axes
 
 
 def _differences_in_words(others: Mapping[str, Mapping[str, Any]], yours: str) -> str:
-    each = [f"{name} {one['more_nll']:+.5f} (standard error {one['error']:.5f})" for name, one in others.items()]
-    return f"How much more NLL per row the others have than the {yours}, patient by patient: {'; '.join(each)}."
+    each = [f"{name} {difference(one)}" for name, one in others.items()]
+    return f"How much more NLL per row the others have than the {yours}, ± its standard error: {'; '.join(each)}."
 
 
 def baseline_of(record: Mapping[str, Any]) -> float | None:

@@ -143,12 +143,7 @@ def evaluate(
         >>> list(scores.record["models"])
         ['life table', 'logistic, history by hand', 'LSTM']
     """
-    judged, notes = fit_baselines(past) if past is not None else ({}, [])
-    yours = model.settings["cell"].upper()
-    judged[yours] = lambda visits: model.predict(visits).hazard_logits
-    if truth is not None:
-        judged[ORACLE] = truth
-    scores = score(judged, fresh, yours, progress=progress)
+    scores, notes = _beside_baselines(model, fresh, past, truth, progress)
     if (folder / CHOICES).is_file() and (folder / METRICS).is_file():
         metrics = read_metrics(folder)
         metrics["scores"][name] = scores.record | {"notes": notes}
@@ -211,12 +206,8 @@ def _judge(
     choices: Choices, study: Study, model: SurvivalRNN, history: History, folder: Path, progress: bool
 ) -> dict[str, Any]:
     """Scores on the tuning patients, the leak check and the report; scores of other patients stay."""
-    judged, notes = fit_baselines(study.train) if choices.baselines else ({}, [])
-    yours = model.settings["cell"].upper()
-    judged[yours] = lambda visits: model.predict(visits).hazard_logits
-    if (truth := true_hazard(choices.source, study.cohort)) is not None:
-        judged[ORACLE] = truth
-    scores = score(judged, study.tuning, yours, progress=progress)
+    past, truth = study.train if choices.baselines else None, true_hazard(choices.source, study.cohort)
+    scores, notes = _beside_baselines(model, study.tuning, past, truth, progress)
     before = read_metrics(folder).get("scores", {}) if (folder / METRICS).is_file() else {}
     sizes = {}
     for part in SPLITS:
@@ -224,7 +215,7 @@ def _judge(
         sizes[part] = {"patients": len(outcome), "rows": outcome.n_rows, "events": int(outcome.observed.sum())}
     metrics = {
         "format": "visitwise metrics 1",
-        "model": yours,
+        "model": scores.yours,
         "parts": sizes,
         "causes": _causes_in_words(study),
         "flow": None if study.flow is None else json.loads(study.flow.to_json()),
@@ -237,6 +228,18 @@ def _judge(
     draw_scores(folder, "tuning", scores)
     _write_metrics(folder, metrics)
     return metrics
+
+
+def _beside_baselines(
+    model: SurvivalRNN, judges: Cohort, past: Cohort | None, truth: Hazard | None, progress: bool
+) -> tuple[Scores, list[str]]:
+    """Scores of the model, of baselines fitted to past patients, and of the true hazards, each if there are any."""
+    judged, notes = fit_baselines(past) if past is not None else ({}, [])
+    yours = model.settings["cell"].upper()
+    judged[yours] = lambda visits: model.predict(visits).hazard_logits
+    if truth is not None:
+        judged[ORACLE] = truth
+    return score(judged, judges, yours, progress=progress), notes
 
 
 def _causes_in_words(study: Study) -> list[str]:

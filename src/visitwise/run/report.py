@@ -11,7 +11,7 @@ from typing import Any
 from visitwise.run.choices import CHOICES
 from visitwise.run.describe import GROUPS
 from visitwise.run.figures import FEWEST_ROWS, FIGURES, slug
-from visitwise.run.scores import ORACLE, TIE, verdict
+from visitwise.run.scores import ORACLE, TIE, difference, verdict
 from visitwise.run.whole import write_text
 
 METRICS, REPORT = "metrics.json", "report.html"
@@ -212,7 +212,7 @@ def _scores(folder: Path, name: str, record: Mapping[str, Any]) -> tuple[str, st
     yours = record["yours"]
     rows = []
     for model, one in record["models"].items():
-        more = "" if model == yours else f"{one['more_nll']:+.5f} ± {one['error']:.5f}"
+        more = "" if model == yours else difference(one)
         cells = [
             f"{one['nll']:.5f}",
             "–" if one["auc"] is None else f"{one['auc']:.3f}",

@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 from visitwise import metrics
+from visitwise._explain import explained
 from visitwise._ragged import offsets_of, ranges, trusted
 from visitwise.baselines import LifeTableHazard, LogisticHazard, history_features
 from visitwise.cohort import Cohort
@@ -43,6 +44,7 @@ class Scores:
     calibration: dict[str, metrics.Calibration] = field(repr=False)
 
 
+@explained
 def fit_baselines(past: Cohort) -> tuple[dict[str, Hazard], list[str]]:
     """A life table and a logistic regression with a history made by hand, fitted to these patients.
 
@@ -77,8 +79,13 @@ def fit_baselines(past: Cohort) -> tuple[dict[str, Hazard], list[str]]:
     return fitted, notes
 
 
+@explained
 def score(judged: Mapping[str, Hazard], cohort: Cohort, yours: str, *, progress: bool = True) -> Scores:
     """Negative log-likelihood, AUC and calibration of several models on the same patients.
+
+    `more_nll` is how much more a model costs per row than yours, `R = sum_i d_i / sum_i n_i` over patients with `n_i`
+    rows each. Patients are drawn and not rows, so the number of rows is chance as well, and the standard `error` is
+    that of a ratio (delta method), `sqrt(N / (N - 1) * sum_i (d_i - R n_i)^2) / sum_i n_i`. One patient has none.
 
     Args:
         judged: Models by name; each turns visits into hazard logits `[patient, visit]`.
@@ -97,17 +104,18 @@ def score(judged: Mapping[str, Hazard], cohort: Cohort, yours: str, *, progress:
     costs, hazards = {}, {}
     for name, model in tqdm(judged.items(), desc="scoring", leave=False, disable=not progress):
         costs[name], hazards[name] = _answers(model, cohort)
-    outcome, models, calibration = cohort.outcome, {}, {}
+    outcome, calibration = cohort.outcome, {}
+    models: dict[str, dict[str, Any]] = {}
     for name, cost in costs.items():
         calibration[name] = metrics.calibration(hazards[name], outcome)
-        more = cost - costs[yours]
+        more, error = _ratio((cost - costs[yours]).numpy(), (outcome.stop - outcome.start).numpy())
         models[name] = {
             "nll": float(cost.sum()) / outcome.n_rows,
             "auc": _auc(hazards[name], cohort),
             "expected_over_seen": _finite(calibration[name].ratio),
             "calibration_error": float(calibration[name].error),
-            "more_nll": float(more.sum()) / outcome.n_rows,
-            "error": float(more.std(correction=0)) * len(more) ** 0.5 / outcome.n_rows,
+            "more_nll": more,
+            "error": error,
         }
     events = int(outcome.observed.sum())
     record = {"patients": len(cohort), "rows": outcome.n_rows, "events": events, "yours": yours, "models": models}
@@ -117,6 +125,19 @@ def score(judged: Mapping[str, Hazard], cohort: Cohort, yours: str, *, progress:
     return Scores(yours, record, calibration)
 
 
+@explained
+def difference(one: Mapping[str, Any]) -> str:
+    """How much more a model costs than yours, with its standard error, in figures.
+
+    Examples:
+        >>> difference({"more_nll": 0.0123, "error": 0.004}), difference({"more_nll": 0.0123, "error": None})
+        ('+0.01230 ± 0.00400', '+0.01230, no error')
+    """
+    error = ", no error" if one["error"] is None else f" ± {one['error']:.5f}"
+    return f"{one['more_nll']:+.5f}{error}"
+
+
+@explained
 def verdict(record: Mapping[str, Any]) -> str:
     """Whether the model beats the best of its baselines, in words; a tie is called one.
 
@@ -135,6 +156,11 @@ def verdict(record: Mapping[str, Any]) -> str:
     best = min(others, key=lambda name: others[name]["nll"])
     more, error = others[best]["more_nll"], others[best]["error"]
     named = "logistic regression" if best == RIVAL else best
+    if error is None:
+        return (
+            f"Nothing says whether the {yours} is better than the {named} (NLL per row {more:+.5f} for the {named}, no "
+            "error from one patient)."
+        )
     numbers = f"NLL per row {more:+.5f} for the {named}, standard error {error:.5f}"
     if abs(more) <= TIE * error:
         return f"A tie: the {yours} and the {named} cannot be told apart ({numbers}). The {named} is the smaller model."
@@ -160,11 +186,13 @@ class KnownHazard:
         True
     """
 
+    @explained
     def __init__(self, cohort: Cohort, hazard: Float[Tensor, " visit"]) -> None:
         self.patient_id, self.order = cohort.visits.patient_id.sort()
         self.begin = cohort.visits.visit_offsets[:-1]
         self.hazard = hazard
 
+    @explained
     def __call__(self, visits: Visits) -> Float[Tensor, "patient visit"]:
         who = self.order[torch.searchsorted(self.patient_id, visits.patient_id)]
         own = self.hazard[ranges(self.begin[who], visits.length)]
@@ -181,6 +209,15 @@ def _answers(model: Hazard, cohort: Cohort) -> tuple[Tensor, Tensor]:
         rows = person_period(some.outcome.stop, some.outcome.observed, some.outcome.start)
         hazards.append(logits.sigmoid()[rows.patient, rows.visit])
     return torch.cat(costs), torch.cat(hazards)
+
+
+def _ratio(total: np.ndarray, rows: np.ndarray) -> tuple[float, float | None]:
+    """Sum of the totals over the rows, and its standard error where patients are drawn, each with rows of their own."""
+    n_rows, n = float(rows.sum()), len(rows)
+    ratio = float(total.sum()) / n_rows
+    if n < 2:
+        return ratio, None
+    return ratio, float(np.sqrt(n / (n - 1) * np.square(total - ratio * rows).sum())) / n_rows
 
 
 def _auc(hazard: Tensor, cohort: Cohort) -> float | None:

@@ -10,6 +10,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
+from visitwise._checks import check_whole
+from visitwise._explain import explained
 from visitwise._ragged import trusted
 from visitwise.cohort import Cohort
 from visitwise.definition import CohortDefinition
@@ -24,6 +26,7 @@ STUDY = "study"
 Kind = Literal["events", "cohort", "name"]
 
 
+@explained
 def kind_of(source: str) -> Kind:
     """What a source is: `"events"` (a MEDS folder), `"cohort"` (a saved one) or `"name"`.
 
@@ -49,6 +52,7 @@ def kind_of(source: str) -> Kind:
     raise ValueError(f"{source} is a file; expected {expected} (visitwise.tables makes a cohort of a table)")
 
 
+@explained
 def resolved(source: str) -> str:
     """The same source under a name that holds in any folder.
 
@@ -59,6 +63,7 @@ def resolved(source: str) -> str:
     return source if kind_of(source) == "name" else str(Path(source).resolve())
 
 
+@explained
 def open_cohort(source: str) -> Cohort:
     """A cohort by name or from its folder.
 
@@ -80,6 +85,7 @@ def open_cohort(source: str) -> Cohort:
     return named
 
 
+@explained
 def open_study(choices: Choices, folder: Path, *, progress: bool = True, split: bool = True) -> Study:
     """The patients of a run, split; of events, the study is prepared in `folder/study` unless it is there.
 
@@ -115,6 +121,7 @@ def open_study(choices: Choices, folder: Path, *, progress: bool = True, split: 
     return Study.of(cohort, seed=choices.training.seed)
 
 
+@explained
 def by_lot_at_most(cohort: Cohort, most: int) -> Cohort:
     """The cohort, or so many of its patients drawn by lot, always the same ones.
 
@@ -122,12 +129,16 @@ def by_lot_at_most(cohort: Cohort, most: int) -> Cohort:
         >>> len(by_lot_at_most(open_cohort("small"), 100))
         100
     """
+    check_whole(most, "most")
+    if not isinstance(cohort, Cohort):
+        raise TypeError(f"cohort is a {type(cohort).__name__}; expected a Cohort")
     if len(cohort) <= most:
         return cohort
     drawn = np.random.default_rng(0).permutation(len(cohort))[:most]
     return cohort.select(torch.from_numpy(np.sort(drawn)))
 
 
+@explained
 def first_cause_only(study: Study) -> Study:
     """The study of the outcome that was asked for: an event of a competing cause ends follow-up without it.
 
@@ -147,6 +158,7 @@ def first_cause_only(study: Study) -> Study:
     return replace(study, cohort=trusted(Cohort, visits=study.cohort.visits, outcome=alone))
 
 
+@explained
 def outcome_codes(definition: CohortDefinition | None) -> list[str]:
     """All codes that record the event or a competing one.
 
@@ -157,6 +169,7 @@ def outcome_codes(definition: CohortDefinition | None) -> list[str]:
     return [] if definition is None else [name for names in definition.causes for name in names]
 
 
+@explained
 def true_hazard(source: str, cohort: Cohort) -> KnownHazard | None:
     """The true hazards that lie beside a simulated cohort, or None.
 
@@ -179,6 +192,7 @@ def true_hazard(source: str, cohort: Cohort) -> KnownHazard | None:
 # ------------------------------------------------------------------------------------------------- who was seen
 
 
+@explained
 def fingerprints(cohort: Cohort) -> Int[np.ndarray, "patient 2"]:
     """Each patient's id beside a number made of the first visit: ids alone may be 0, 1, 2, ... in any cohort.
 
@@ -191,6 +205,7 @@ def fingerprints(cohort: Cohort) -> Int[np.ndarray, "patient 2"]:
     return np.concatenate(list(_fingerprints(cohort)))
 
 
+@explained
 def seen_by(folder: Path, cohort: Cohort) -> Bool[Tensor, " patient"]:
     """True for the patients that the model in this folder was trained on or stopped by.
 
