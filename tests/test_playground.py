@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from tests import figures
-from tests.browser import served
+from tests.browser import served, until
 from tests.built import built
 from tests.figures.playground import oracle
 from tests.hands import Live, Mouse, drag, open_figure
@@ -228,7 +228,7 @@ def test_the_address_opens_the_same_patient_with_the_same_numbers(live: Live) ->
         "epoch",
     }
     [own] = written(live)
-    live.page.wait_for_function("(own) => decodeURIComponent(location.search) === own", arg=own)
+    until(live.page, "(own) => decodeURIComponent(location.search) === own", arg=own)
     other = open_figure(live.page.context, live.page.url, "playground", live.errors)
     assert other.state == live.state
     assert other.out == live.out
@@ -593,7 +593,7 @@ def test_no_address_has_a_record_of_other_codes_and_who_opens_it_is_told(live: L
     own.host.get_by_label("Find a code").fill("e0013")
     own.host.get_by_role("checkbox", name="E0013").click()
     button(own, "Add a visit").click()
-    own.page.wait_for_function("() => location.search === '?playground=model:mine'")
+    until(own.page, "() => location.search === '?playground=model:mine'")
     own.page.wait_for_timeout(500)
     assert urlsplit(own.page.url).query == "playground=model:mine"
     other = open_figure(live.page.context, live.page.url, "playground", live.errors)
@@ -623,6 +623,23 @@ def test_another_file_takes_its_place_or_is_refused_beside_the_record(live: Live
     expect(chosen(live, "yours")).to_be_checked()
     assert live.ask(NAME) == "Load your model"
     assert live.out["hazard"] == pytest.approx(by_package(own_model("exported"), live.state), rel=1e-12)
+
+
+@pytest.mark.browser
+def test_a_look_at_a_model_of_other_codes_is_no_change_that_undo_goes_back_to(live: Live, tmp_path: Path) -> None:
+    begun = live.state
+    live.host.get_by_role("checkbox", name="acute kidney injury", exact=True).click()
+    live.settle()
+    said = live.host.locator(".effect").text_content()
+    own = opened(live, hospital(tmp_path)[0])
+    button(own, "Back to the simulated patients").click()
+    live.settle()
+    expect(chosen(live, "reads the past")).to_be_checked()
+    assert live.host.locator(".effect").text_content() == said
+    button(live, "Undo").click()
+    live.settle()
+    assert live.state == begun
+    expect(button(live, "Undo")).to_have_attribute("aria-disabled", "true")
 
 
 @pytest.mark.browser
@@ -710,6 +727,17 @@ def test_without_a_script_there_are_picture_table_and_words(browser: Any, addres
     assert still.locator("table").is_visible()
     assert still.locator("tbody tr").count() >= 3
     assert still.locator("svg:visible").get_by_text("Synthetic data, not medical advice.").is_visible()
+    page.close()
+
+
+@pytest.mark.browser
+def test_what_makes_it_move_is_asked_for_before_the_script_that_looks_for_figures_is_there(
+    browser: Any, address: str
+) -> None:
+    page = browser.new_page()
+    page.route("**/assets/mount.js", lambda route: None)  # it never comes
+    with page.expect_request("**/assets/widgets/playground.js", timeout=20000):
+        page.goto(address, wait_until="commit")
     page.close()
 
 

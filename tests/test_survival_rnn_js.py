@@ -467,7 +467,7 @@ WRONG_NUMBERS = [
         "forwards twice", "recur(model, backwards, vectors.reverse()).reverse()", "recur(model, backwards, vectors)"
     ),
     Mutant("the forward weights backwards, too", "recur(model, backwards,", "recur(model, forwards,"),
-    Mutant("backward states first", "[...state, ...ahead[k].state]", "[...ahead[k].state, ...state]"),
+    Mutant("backward states first", "[...one.state, ...ahead[k].state]", "[...ahead[k].state, ...one.state]"),
     Mutant("the cell for the state", "states.map(({ state }) => weight", "states.map(({ cell: state }) => weight"),
     Mutant("the head's bias dropped", "dot(row, state) + bias[j]", "dot(row, state)"),
     Mutant("a sigmoid for each cause", "logits.map(causeHazard)", "logits.map((one) => one.map(sigmoid))"),

@@ -5,25 +5,32 @@ moves what can be moved by one step, up and down in turn, chooses each option of
 together with the layout that it causes. A reader sees each step if the 90th percentile of all updates stays within a
 frame, 16 ms. What is moved and what is chosen is told apart as well, because another option may draw another picture.
 
+`own_model` is what the playground becomes for a model of other codes than the simulator's, with as long a record.
+
 A figure may leave a part of itself to the frame after the one that answers the hand: the playground does so with what
 stands below its controls. That work is run and timed in the same way, as a frame of its own. An update then counts with
 the longest of its frames, and the last columns say what all its frames take together.
 """
 
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from tests import figures
-from tests.browser import ARGUMENTS, find_chromium, served
+from tests.browser import ARGUMENTS, find_chromium, served, until
 from tests.built import ROOT
-from tests.hands import open_figure
+from tests.hands import Live, open_figure
+from visitwise.model import SurvivalRNN
+from visitwise.training import save_model
+from visitwise.visits import Schema
 
 UPDATES, SLOWER, FRAME_MS = 240, 4, 16
 LOADS, FIRST_MS = 20, 100
 LONG_RECORD = "thirty visits"  # of the playground's patients; as it begins it has six
+OWN, OWN_CODES, OWN_VISITS = "own_model", 1500, 30
 
 # How long a fixed computation takes.
 FIXED = """() => {
@@ -102,18 +109,51 @@ FIRST_RESULT = """
 """
 
 
+# A visit more after the last one; and at each visit two of the codes that were found.
+WRITE = """(host, visits) => new Promise((done) => {
+  const root = host.shadowRoot;
+  const named = (words) => [...root.querySelectorAll("button")].find(({ textContent }) => textContent === words);
+  const write = () => {
+    const found = [...root.querySelectorAll(".codes fieldset:not([hidden]) input")];
+    const { day } = JSON.parse(host.dataset.state);
+    const at = 2 * (day.length % 4);
+    found.slice(at, at + 2).forEach((box) => box.click());
+    if (day.length === visits) return done();
+    named("Add a visit").click();
+    requestAnimationFrame(() => requestAnimationFrame(write));
+  };
+  write();
+})"""
+
+
 def times(context: Any, address: str, name: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Milliseconds of each update's longest frame: of what is moved, handles and sliders, and of another option chosen;
     and of all the frames of each update together."""
-    live = open_figure(context, f"{address}/{figures.of(name).PAGE}/", name, [])
+    shown = "playground" if name == OWN else name
+    live = open_figure(context, f"{address}/{figures.of(shown).PAGE}/", shown, [])
+    host = _with_own_model(live) if name == OWN else live.host
     if name == "playground":
-        live.host.get_by_role("radio", name=LONG_RECORD).check()
+        host.get_by_role("radio", name=LONG_RECORD).check()
     session = context.new_cdp_session(live.page)
     session.send("Emulation.setCPUThrottlingRate", {"rate": SLOWER})
-    spent = live.host.evaluate(f"(host, updates) => ({TIMES})(host.shadowRoot, updates)", UPDATES)
+    spent = host.evaluate(f"(host, updates) => ({TIMES})(host.shadowRoot, updates)", UPDATES)
     live.page.close()
     choices, longest, together = np.array(spent).T
     return longest[choices == 0], longest[choices == 1], together
+
+
+def _with_own_model(live: Live) -> Any:
+    """The figure that takes the playground's place for a model of other codes, with a long record written in it."""
+    codes = [f"DIAGNOSIS//E{number:04}" for number in range(OWN_CODES)]
+    model = SurvivalRNN(Schema.of(codes, ["age"], ["weight"]), embedding=16, hidden=16, seed=0)
+    with tempfile.TemporaryDirectory() as folder:
+        save_model(model, Path(folder, "own.safetensors"))
+        live.host.get_by_label("Load your model").set_input_files(Path(folder, "own.safetensors"))
+        host = live.block.locator("> [data-out]").nth(1)
+        host.get_by_label("Find a code").fill("E00")
+    host.locator(".codes fieldset:not([hidden]) input").nth(7).wait_for()
+    host.evaluate(WRITE, OWN_VISITS)
+    return host
 
 
 def slowdown(context: Any) -> float:
@@ -140,7 +180,7 @@ def first_results(browser: Any, address: str) -> np.ndarray:
         page = context.new_page()
         page.add_init_script(FIRST_RESULT)
         page.goto(f"{address}/playground/")
-        page.wait_for_function("() => window.firstResult")
+        until(page, "() => window.firstResult")
         spent.append(page.evaluate("() => window.firstResult"))
         context.close()
     return np.array(spent)
@@ -159,7 +199,7 @@ def main(site: Path, names: list[str]) -> None:
         browser = playwright.chromium.launch(executable_path=find_chromium(), args=ARGUMENTS)
         context = browser.new_context(viewport={"width": 1280, "height": 900})
         print(f"measured: a fixed computation takes {slowdown(context):.1f} times as long")
-        for name in names or figures.NAMES:
+        for name in names or (*figures.NAMES, OWN):
             moved, chosen, together = times(context, address, name)
             both = np.concatenate([moved, chosen])
             within = "yes" if np.percentile(both, 90) <= FRAME_MS else "NO"

@@ -162,15 +162,14 @@ MUTANTS = [
     Mutant("another age not read again", "&& `${last.patient.static}` === `${patient.static}`", ""),
     Mutant("another model not read again", "last?.model === model &&", "last &&"),
     Mutant("one visit too many kept", "last.result : undefined, first);", "last.result : undefined, first + 1);"),
-    Mutant("with and without begun afresh", "[result.states[k - 1]]", "[undefined]"),
-    Mutant("the visit read twice", "[result.states[k - 1]]", "[result.states[k]]"),
-    Mutant(
-        "nothing remembered from later visits", "[before[k], after[vectors.length - 1 - k]]", "[before[k], undefined]"
-    ),
-    Mutant("later visits in the wrong order", "after[vectors.length - 1 - k]", "after[k]"),
+    Mutant("with and without begun afresh", "[states[k - 1]] :", "[undefined] :"),
+    Mutant("the visit read twice", "[states[k - 1]] :", "[states[k]] :"),
+    Mutant("nothing remembered from later visits", ", states[k + 1]?.both?.[1]]", ", undefined]"),
+    Mutant("later visits in the wrong order", "states[k + 1]?.both", "states[states.length - 2 - k]?.both"),
+    Mutant("what comes later remembered from before", "states[k - 1]?.both?.[0]", "states[k - 1]?.both?.[1]"),
     Mutant("known then, and later, too", "[memories[k][0]])", "memories[k])"),
     Mutant("known then without the past", "[memories[k][0]])", "[])"),
-    Mutant("known then as learned", "model.layers.length === 1 ? hazard :", "model ? hazard :"),
+    Mutant("known then as learned", "? hazard\n      :", "? hazard\n      : model ? hazard :"),
     Mutant("with for without", "filter((one) => one !== code)", "filter((one) => one)"),
     Mutant("without all the others", "filter((one) => one !== code)", "filter((one) => one === code)"),
     Mutant(

@@ -57,14 +57,14 @@ export const levels = (ticks, left, right, up) =>
     text(left - 5, up(tick) + 4, tick, "quiet end"),
   ]);
 
-/** A number with the sign that print has for minus. @param {any} number */
+/** With the sign that print has for minus. @param {any} number */
 export const minus = (number) => `${number}`.replace("-", "−");
 
 /** The event, as a cross. @param {number} x @param {number} y @param {number} [r] */
 export const eventMark = (x, y, r = 6) =>
   h("path", { class: "event", d: `M${x - r} ${y - r}l${2 * r} ${2 * r}m0-${2 * r}l-${2 * r} ${2 * r}` });
 
-/** The end of a record without the event, as an open circle with an arrow. @param {number} x @param {number} y */
+/** An end without the event, as an open circle with an arrow. @param {number} x @param {number} y */
 export const censoredMark = (x, y) =>
   h("path", { class: "censored", d: `M${x} ${y}a4 4 0 1 0-8 0a4 4 0 1 0 8 0h9m-4-4l4 4l-4 4` });
 
@@ -82,20 +82,22 @@ export function markup(tree) {
 
 const SVG = "http://www.w3.org/2000/svg";
 const drawn = new WeakMap();
+/** What the focus is leaving: it goes once the focus has. @type {any} */
+let leaving;
 
-/** Which handle a tree is, or part of one that has a name, if any. @param {any} tree @returns {string | undefined} */
+/** Which handle a tree is, or which part of one, if any. @param {any} tree @returns {string | undefined} */
 const handleName = (tree) => tree?.attributes?.["data-handle"] ?? tree?.attributes?.["data-name"];
 
 /**
- * Make the children of an element what the trees say. A handle keeps its element while marks before it come and go: it
- * may have the focus, or a finger on it.
+ * Make the children of an element what the trees say. A handle keeps its element while marks before it come and go:
+ * the focus or a finger may be on it.
  * @param {any} parent @param {Tree[]} trees
  */
 export function patch(parent, trees) {
   let node = parent.firstChild;
   const drop = () => {
     const next = node.nextSibling;
-    node.remove();
+    node === leaving ? drawn.delete(node) : node.remove();
     node = next;
   };
   for (const tree of trees) {
@@ -161,14 +163,14 @@ export const rounded = (value, step) => Number((Math.round(value / step) * step)
 /**
  * What can be dragged in a picture: a slider with a place. In a `group` (a row of bars) the keys across its way go to the
  * neighbour. `chosen` hears that it was taken hold of. A group that knows which of it is chosen says where Tab stops,
- * and makes room for a neighbour that is not drawn when `along` is about to go there. What cannot move is a button.
+ * and `along` draws the neighbour that is to have the focus. What cannot move is a button.
  * @typedef {{ label: string, text: string, value: number, from: number, to: number, step: number, page?: number,
  *   x: number, y: number, width?: number, height?: number, sideways?: boolean, term?: string,
  *   group?: string, place?: number, count?: number, stop?: boolean, along?: (place: number) => void, chosen?: () => void,
  *   at: (x: number, y: number) => number, set: (value: number) => void }} Handle
  */
 
-/** In a picture that stands still a handle is its marks alone. @param {Handle} handle @param {...any} marks */
+/** In a still picture a handle is its marks alone. @param {Handle} handle @param {...any} marks */
 export const noHandle = (handle, ...marks) => h("g", { "data-term": handle.term }, ...marks);
 
 const STEPS = { ArrowUp: 1, ArrowRight: 1, ArrowDown: -1, ArrowLeft: -1 };
@@ -184,12 +186,15 @@ const handles =
       if (next !== value) handle.set(next);
     };
     const onkeydown = (/** @type {any} */ event) => {
-      if (event.ctrlKey || event.metaKey || event.altKey) return; // the browser's own, such as back
+      if (event.ctrlKey || event.metaKey || event.altKey) return; // the browser's own
       const along = /** @type {any} */ (STEPS)[event.key];
       if (group && (handle.sideways ? /^Arrow[UD]/ : /^Arrow[LR]/).test(event.key)) {
         const next = clamp(handle.sideways ? place - along : place + along, 0, count - 1);
-        handle.along?.(next);
+        leaving = root.activeElement;
+        if (next !== place) handle.along?.(next);
         root.querySelector(`[data-handle="${group} ${next}"]`)?.focus();
+        drawn.has(leaving) || leaving?.remove();
+        leaving = null;
       } else if (along) set(value + along * step);
       else if (event.key === "PageUp") set(value + page);
       else if (event.key === "PageDown") set(value - page);
@@ -206,7 +211,7 @@ const handles =
       node.focus({ preventScroll: true });
       try {
         node.setPointerCapture(event.pointerId);
-      } catch {} // a pointer made by a program cannot be captured
+      } catch {} // a program's pointer cannot be captured
       const held = new AbortController();
       const hear = (/** @type {any} */ target, /** @type {string} */ name, /** @type {(event: any) => void} */ act) =>
         target.addEventListener(
@@ -218,7 +223,7 @@ const handles =
         const point = local(node, moved);
         node.latest(handle.at(point.x + grip.x, point.y + grip.y));
       });
-      // The window hears it even if the handle is gone by then.
+      // The window hears it even if the handle is gone.
       for (const name of ["pointerup", "pointercancel"])
         hear(window, name, () => {
           held.abort();
@@ -260,7 +265,7 @@ const handles =
         ontouchstart: (/** @type {any} */ event) => event.preventDefault(), // a finger here drags, elsewhere it scrolls
       },
       ...marks,
-      // Named, because a finger that touches it must find it there after taking hold of it has drawn the figure anew.
+      // Named: a finger finds it again once taking hold of it has drawn the figure anew.
       h("rect", {
         class: "hit",
         "data-name": "hit",
@@ -519,7 +524,7 @@ function render(figure, model, el) {
     panels[state.panel] = root.querySelector("svg");
     if (!settled) next ||= requestAnimationFrame(() => signal.aborted || settle());
     light();
-    clearTimeout(said); // a screen reader hears the sentence once the change has come to rest
+    clearTimeout(said); // a screen reader hears it once the change has come to rest
     said = setTimeout(() => patch(root.querySelector(".spoken"), [sentence]), 400);
     el.dataset.state = JSON.stringify(state);
     el.dataset.out = JSON.stringify(out);
@@ -582,7 +587,7 @@ function render(figure, model, el) {
     if (busy || late) return;
     late = true;
     queueMicrotask(() => {
-      late = false; // parts that change together have all changed now, so no state half of which is new is mended
+      late = false; // all parts have changed by now: no state is mended that is half new
       reckon();
       draw();
       tell({ ...state, shown: out });
@@ -594,7 +599,7 @@ function render(figure, model, el) {
     const wide = Math.min(Math.floor(el.clientWidth), 720);
     if (!wide || wide === width) return;
     width = wide;
-    requestAnimationFrame(() => signal.aborted || draw()); // drawn at once, it would change its size while that is told
+    requestAnimationFrame(() => signal.aborted || draw()); // at once, it would change its size while that is told
   });
 
   const ended = new AbortController();

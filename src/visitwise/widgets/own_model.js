@@ -98,6 +98,7 @@ export async function open(field, memory, given) {
       if (fits) Object.assign(given, { mine, file: file.name });
       const rare = fits && given.codes.find((/** @type {string} */ name) => !mine.names.includes(name));
       const as = rare ? ` It reads ${rare} as ${UNKNOWN}.` : "";
+      memory.away = !fits;
       memory.said = fits ? `${file.name} is loaded. It stays in this page.${as}` : "";
       ui.set({ model: "mine" }); // in the address, too: who opens it there is told that the model is not
       if (!fits) show(el, { model, name: file.name, why: mine, take }, memory, before);
@@ -130,6 +131,7 @@ function show(el, opened, memory, before) {
   const end = host(ownFigure(values.given)).render({ model, el: place });
   memory.close = () => {
     memory.close = undefined;
+    memory.away = false;
     end();
     place.remove();
     el.style.display = "";
@@ -347,14 +349,12 @@ function ownControls(state, numbers, ui, given) {
     memory.said = words;
     memory.now.ui.set({});
   };
-  return [
+  return later("controls", () => [
     visitRow(memory, moreOwn, fewerOwn),
-    later("changes", () => [
-      same(memory, "codes", [codes, visit, memory.sought], () => ownCodes(state, memory, given)),
-      same(memory, "numbers", [measured, state.static, visit], () => ownNumbers(state, memory, given)),
-      effect(memory, numbers),
-      changes(state, numbers, ui, given),
-    ]),
+    same(memory, "codes", [codes, visit, memory.sought], () => ownCodes(state, memory, given)),
+    same(memory, "numbers", [measured, state.static, visit], () => ownNumbers(state, memory, given)),
+    effect(memory, numbers),
+    changes(state, numbers, ui, given),
     ending(memory, observed, numbers.cause_hazard[0].length > 1),
     same(memory, "files", [], () => [
       button("Copy for Python", async () => {
@@ -374,7 +374,7 @@ function ownControls(state, numbers, ui, given) {
     ]),
     h("p", { class: "whole story", role: "status" }, memory.said),
     memory.snippet && h("pre", { class: "whole", tabindex: 0 }, memory.snippet(state, numbers)),
-  ];
+  ]);
 }
 
 /** The playground for a model of other codes; its state is in no address, and in no notebook's kernel. @param {any} given @returns {import("./kit.js").Figure} */

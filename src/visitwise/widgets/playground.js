@@ -124,20 +124,9 @@ function hazardAfter(model, vector, memories) {
   return sum(causeHazard(model.head.weight.map((row, j) => dot(row, state) + model.head.bias[j])));
 }
 
-/**
- * What is remembered when each visit is about to be read, from either side.
- * @param {Model} model @param {number[][]} vectors @param {Result} result
- */
-function memoriesOf(model, vectors, result) {
-  if (model.layers.length === 1) return result.states.map((_, k) => [result.states[k - 1]]);
-  const [ahead, back] = model.layers;
-  /** @type {Memory | undefined} */
-  let now;
-  const before = vectors.map((vector) => [now, (now = step(model, ahead, vector, now))][0]);
-  now = undefined;
-  const after = [...vectors].reverse().map((vector) => [now, (now = step(model, back, vector, now))][0]);
-  return vectors.map((_, k) => [before[k], after[vectors.length - 1 - k]]);
-}
+/** What is remembered when each visit is about to be read, from either side. @param {Model} model @param {Result} result */
+const memoriesOf = ({ layers }, { states }) =>
+  states.map((_, k) => (layers.length === 1 ? [states[k - 1]] : [states[k - 1]?.both?.[0], states[k + 1]?.both?.[1]]));
 
 /** The record so far: the visits to `k`, this one with other codes. @param {Patient} patient @param {number} k @param {number[]} codes */
 const soFar = (patient, k, codes) => ({
@@ -189,11 +178,12 @@ const eachLeftOut = (patient, visit) =>
 /** All that a model says of a record. @param {Model} model @param {Patient} patient @param {any} state @param {any} memory */
 export function said(model, patient, { visit, observed }, memory) {
   const result = read(model, patient, memory);
-  const vectors = model.layers.length === 1 ? [] : patient.day.map((_, k) => visitVector(model, patient, k));
-  const memories = memoriesOf(model, vectors, result);
+  const memories = memoriesOf(model, result);
   const hazard = allTogether(result.hazard);
   const known_then =
-    model.layers.length === 1 ? hazard : vectors.map((vector, k) => hazardAfter(model, vector, [memories[k][0]]));
+    model.layers.length === 1
+      ? hazard
+      : hazard.map((_, k) => hazardAfter(model, visitVector(model, patient, k), [memories[k][0]]));
   const moved = hazard.map((risk, k) => Math.abs(risk - known_then[k]));
   return {
     hazard,
@@ -350,6 +340,7 @@ export function traceOf(before, now) {
  * @param {any} memory @param {Play} state @param {Shown} numbers @param {any} given
  */
 export function follow(memory, state, numbers, given) {
+  if (memory.away) return; // a figure of other codes is in the place of this one
   const old = memory.shown;
   memory.past ??= [];
   memory.shown = { state, hazard: numbers.hazard };
@@ -424,12 +415,14 @@ export function picture(state, numbers, ui, given) {
   const end = edges[last + 1];
   const here = places[visit];
   const byCause = numbers.cause_hazard[0].length > 1;
+  const leaks = numbers.most_moved > ROUNDING;
+  const firstCause = numbers.cause_hazard.map((/** @type {number[]} */ [risk]) => risk);
 
   const lines = [
     ["learned", "learned", hazard],
     true_hazard && ["true", "true", true_hazard],
-    byCause && ["one", "cause 1", numbers.cause_hazard.map((/** @type {number[]} */ [one]) => one)],
-    numbers.most_moved > ROUNDING && ["then", "known then", known_then],
+    byCause && ["one", "cause 1", firstCause],
+    leaks && ["then", "known then", known_then],
     before && ["before", "before", before.was],
   ].filter((line) => line);
   const top = narrow ? (lines.length > 4 ? 86 : 68) : 10;
@@ -541,15 +534,8 @@ export function picture(state, numbers, ui, given) {
       curve("before", before ? steps(before.hazard, up, edgesOf(before.day)) : ""),
       true_hazard && curve("true", steps(true_hazard, up), "true"),
       curve("learned", steps(hazard, up), "hazard"),
-      byCause &&
-        curve(
-          "one",
-          steps(
-            numbers.cause_hazard.map((/** @type {number[]} */ [risk]) => risk),
-            up,
-          ),
-        ),
-      numbers.most_moved > ROUNDING && curve("then", steps(known_then, up)),
+      curve("one", byCause ? steps(firstCause, up) : ""),
+      curve("then", leaks ? steps(known_then, up) : ""),
       text(
         width,
         stairs - (narrow ? 31 : 10),
@@ -558,20 +544,23 @@ export function picture(state, numbers, ui, given) {
       ),
       ended.map((/** @type {any} */ [kind, words], /** @type {number} */ k) => {
         const [at, y] = beside(k, stairs + (narrow ? -11 : 24));
-        return [
-          kind && rect(at, y - 10, 10, 10, `area ${kind}`),
-          text(kind ? at + 16 : at, y, words, byCause && "small"),
-        ];
+        const side = kind ? 10 : 0;
+        return [rect(at, y - 10, side, side, `area ${kind}`), text(at + 1.6 * side, y, words, byCause && "small")];
       }),
-      byCause && [
-        between("second", one(incidence), numbers.survival),
-        between(
-          "first",
-          hazard.map(() => 1),
-          one(incidence),
-        ),
-        really && curve("true edge", steps(one(true_incidence), down)),
-      ],
+      // Each in its own place, so that no element is made anew because one before it came or went.
+      h(
+        "g",
+        null,
+        byCause && [
+          between("second", one(incidence), numbers.survival),
+          between(
+            "first",
+            hazard.map(() => 1),
+            one(incidence),
+          ),
+          really && curve("true edge", steps(one(true_incidence), down)),
+        ],
+      ),
       really && curve("true s", steps(numbers.true_survival, down)),
       curve("learned s", steps(numbers.survival, down)),
       h(
@@ -974,14 +963,12 @@ function controls(state, numbers, ui, given) {
   // What reacts asks for the state of then: these trees stay while what they show does.
   const set = (/** @type {any} */ change) => memory.now.ui.set(change);
   memory.now = { state, ui };
-  return [
+  return later("controls", () => [
     visitRow(memory, added, removed),
-    later("changes", () => [
-      same(memory, "toggles", [codes[visit]], () => recorded(codes[visit], given)),
-      effect(memory, numbers),
-      changes(state, numbers, ui, given),
-      why(state, numbers, given),
-    ]),
+    same(memory, "toggles", [codes[visit]], () => recorded(codes[visit], given)),
+    effect(memory, numbers),
+    changes(state, numbers, ui, given),
+    why(state, numbers, given),
     same(memory, "age", [age], () =>
       range({
         label: "age",
@@ -1041,7 +1028,7 @@ function controls(state, numbers, ui, given) {
       memory.said,
     ),
     memory.snippet && h("pre", { class: "whole", tabindex: 0 }, memory.snippet(state, numbers)),
-  ];
+  ]);
 }
 
 /** Why no visit fits after the chosen one. @param {Play} state */

@@ -22,7 +22,8 @@ import { brief, expect, isObject, readSafetensors } from "./safetensors.js";
  * @property {Record<string, any>} recurrence
  * @property {{ weight: Float64Array[], bias: Float64Array }} head
  * @property {(state: any) => number[]} [reads] what it knows from the start of a simulated patient, if not age and sex
- * @typedef {{ logits: number[][], hazard: number[][], states: Memory[] }} Result of each visit
+ * @typedef {{ logits: number[][], hazard: number[][], states: (Memory & { both?: Memory[] })[] }} Result of each visit;
+ *   `both` are the memories from either side, of a model that reads ahead
  */
 
 // ------------------------------------------------------------------------------------------------ from visits to hazards
@@ -94,10 +95,11 @@ export function run(model, patient, before, first = 0) {
   const old = before ?? { logits: [], hazard: [], states: [] };
   const kept = backwards ? 0 : Math.min(first, old.states.length, patient.day.length);
   const vectors = patient.day.slice(kept).map((_, k) => visitVector(model, patient, kept + k));
+  /** @type {Result["states"]} */
   let states = recur(model, forwards, vectors, old.states[kept - 1]);
   if (backwards) {
     const ahead = recur(model, backwards, vectors.reverse()).reverse();
-    states = states.map(({ state }, k) => ({ state: [...state, ...ahead[k].state], cell: [] }));
+    states = states.map((one, k) => ({ state: [...one.state, ...ahead[k].state], cell: [], both: [one, ahead[k]] }));
   }
   const { weight, bias } = model.head;
   const logits = states.map(({ state }) => weight.map((row, j) => dot(row, state) + bias[j]));
