@@ -10,6 +10,7 @@ NODE = $(PY) $(BUILD)/node.py node
 SCRIPTS := "src/visitwise/widgets/*.js" "explainer/assets/*.js" "explainer/_build/*.*js" "tests/figures/*.mjs"
 INSTALLED := $(VENV)/.installed
 PACKAGES := node_modules/.installed
+TOOLS := build/tools
 
 # Never `mkdocs --quiet`: it drops warnings before `--strict` can count them.
 
@@ -29,7 +30,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 ROOT_IS_FINE := $(shell [ "$$(id -u)" != 0 ] || echo --allow-root)
 
 .DEFAULT_GOAL := help
-.PHONY: help site build test lab check mutants exercises accept bench clean lock setup python port
+.PHONY: help site build test lab check mutants exercises accept bench clean lock audit sbom setup python port
 
 help: ## Show this text
 	@echo "Visitwise: discrete-time survival analysis on visit sequences."
@@ -90,12 +91,29 @@ lock: python ## Rewrite requirements.lock from what pyproject.toml asks for toda
 	$(PYTHON) -m venv build/lock
 	build/lock/bin/python -m pip install torch==2.13.0 '.[datasets,meds,notebooks,site,test]'
 	build/lock/bin/python $(BUILD)/lock.py > build/requirements.lock
-	mv build/requirements.lock requirements.lock
+	build/lock/bin/python -m pip install uv
+	build/lock/bin/uv pip compile --quiet --no-deps --generate-hashes --no-annotate --no-header --no-emit-package torch \
+	  build/requirements.lock | build/lock/bin/python $(BUILD)/lock.py --hashes > build/requirements.hashes
+	mv build/requirements.lock build/requirements.hashes .
+
+audit: $(TOOLS) ## Ask the Python Package Index and npm which packages have known holes
+	$(TOOLS)/bin/pip-audit --strict --no-deps --disable-pip -r requirements.lock
+	$(PY) $(BUILD)/node.py npm audit
+
+sbom: $(TOOLS) $(INSTALLED) ## List what is installed, in CycloneDX: build/sbom.json, and build/sbom-node.json for npm's part
+	$(TOOLS)/bin/cyclonedx-py environment --output-reproducible --of JSON -o build/sbom.json $(PY)
+	$(PY) $(BUILD)/node.py npm sbom --package-lock-only --sbom-format cyclonedx > build/sbom-node.json
+
+$(TOOLS): | python
+	$(PYTHON) -m venv $@
+	$@/bin/python -m pip install --quiet pip-audit==2.10.1 cyclonedx-bom==7.5.0
 
 setup: $(INSTALLED) $(PACKAGES)
 
-$(INSTALLED): requirements.lock pyproject.toml | python
+$(INSTALLED): requirements.lock requirements.hashes pyproject.toml | python
 	test -x $(PY) || $(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --no-deps --require-hashes -r requirements.hashes
+	@# What is left is torch, in the build that pip's settings offer, and on some systems what it brings along.
 	$(PY) -m pip install -r requirements.lock
 	$(PY) -m pip install --no-deps -e .
 	@# A kernel that is this very Python: JupyterLab then opens a notebook without asking which one to use.

@@ -5,6 +5,7 @@ import gzip
 import http.server
 import shutil
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -99,10 +100,33 @@ def bring_to_life(page: Any) -> None:
     page.evaluate(BRING_TO_LIFE)
 
 
+def until(page: Any, condition: str, arg: Any = None, seconds: float = 30.0) -> None:
+    """Wait until an expression is true on a page.
+
+    Playwright's own `wait_for_function` evaluates text inside the page, which the pages' policy forbids.
+    """
+    end = time.monotonic() + seconds
+    while not page.evaluate(condition, arg):
+        assert time.monotonic() < end, f"{page.url}: this did not become true: {condition}"
+        page.wait_for_timeout(20)
+
+
+def restyle(page: Any, css: str) -> None:
+    """Add rules to a page as a script may; Playwright's `add_style_tag` is forbidden, too."""
+    page.evaluate(
+        """(css) => {
+          const sheet = new CSSStyleSheet();
+          sheet.replaceSync(css);
+          document.adoptedStyleSheets = [...document.adoptedStyleSheets, sheet];
+        }""",
+        css,
+    )
+
+
 def start_theme(page: Any) -> None:
     """Show the page a hand, for which the theme's script waits, and wait until it runs."""
-    page.wait_for_function("!document.querySelector('link[rel=late][as=script]')")
+    until(page, "!document.querySelector('link[rel=late][as=script]')")
     page.mouse.move(1, 1)
     page.mouse.move(2, 2)
-    page.wait_for_function("Boolean(window.document$)")
+    until(page, "Boolean(window.document$)")
     page.evaluate("() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")

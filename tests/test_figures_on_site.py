@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from tests import figures
-from tests.browser import bring_to_life, served, start_theme
+from tests.browser import bring_to_life, served, start_theme, until
 from tests.built import ROOT, built
 from tests.hands import (
     ANSWERS,
@@ -287,7 +287,7 @@ def test_a_finger_beside_the_handles_scrolls_the_page(small: Live) -> None:
     for step in range(1, 9):
         finger.move(place["x"], place["y"] - 20 * step)
     finger.up()
-    small.page.wait_for_function("(before) => scrollY > before + 60", arg=scrolled, timeout=5000)
+    until(small.page, "(before) => scrollY > before + 60", arg=scrolled, seconds=5)
     assert small.state == before
 
 
@@ -329,7 +329,7 @@ def test_figures_are_there_again_after_leaving_and_coming_back(browser: Any, add
         page.evaluate(how, where)
 
     def is_right(url: str, moved: bool) -> None:
-        page.wait_for_function("(url) => location.pathname === url && !document.querySelector('h1.old')", arg=url)
+        until(page, "(url) => location.pathname === url && !document.querySelector('h1.old')", arg=url)
         bring_to_life(page)
         assert page.evaluate("window.marker") == 1, "the page was loaded anew"
         assert page.evaluate("left().length") == 0, "a figure that was left still watches its size"
@@ -346,7 +346,7 @@ def test_figures_are_there_again_after_leaving_and_coming_back(browser: Any, add
         is_right(url, moved=False)
         for name in chapters.get(url, []):
             Live(page, name).all(SLIDERS)[0].use()
-            page.wait_for_function("(name) => location.search.includes(name)", arg=name)
+            until(page, "(name) => location.search.includes(name)", arg=name)
     for url in reversed(tour[:-1]):
         leave("() => history.back()")
         is_right(url, moved=True)
@@ -408,7 +408,7 @@ def test_an_address_brings_back_what_was_set_and_starting_again_cleans_it(live: 
     assert changed != figures.widget(live.name)().state
     # It is written a while after a change, so an earlier change may still stand there.
     [own] = page.evaluate(ENCODE, [other.block.element_handle(), [changed]])
-    page.wait_for_function("(own) => decodeURIComponent(location.search).endsWith(own)", arg=own.removeprefix("?"))
+    until(page, "(own) => decodeURIComponent(location.search).endsWith(own)", arg=own.removeprefix("?"))
     words = page.evaluate("location.href").removeprefix(address)
     assert words.startswith(f"{chapter(live.name)}?lang=en&{live.name}=")
     assert words.endswith("#test-yourself")
@@ -419,7 +419,7 @@ def test_an_address_brings_back_what_was_set_and_starting_again_cleans_it(live: 
     assert other.unlike() == []
     other.host.get_by_role("button", name="Start again").press("Enter")
     assert other.state == figures.widget(live.name)().state
-    page.wait_for_function("location.search === '?lang=en' && location.hash === '#test-yourself'")
+    until(page, "location.search === '?lang=en' && location.hash === '#test-yourself'")
     page.close()
 
 

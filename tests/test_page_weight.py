@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from tests.benchmarks import pages
-from tests.browser import packed, page_urls, served, start_theme
+from tests.browser import packed, page_urls, restyle, served, start_theme, until
 from tests.built import ROOT, built
 
 # isort: split
@@ -124,7 +124,7 @@ def test_the_theme_starts_with_the_first_sign_of_a_hand(chapter: Any) -> None:
     assert not is_started(chapter)
     assert chapter.locator(".md-code__nav").count() == 0
     chapter.mouse.move(400, 400)
-    chapter.wait_for_function(STARTED)
+    until(chapter, STARTED)
 
 
 @pytest.mark.browser
@@ -137,7 +137,7 @@ def test_a_scroll_a_key_and_a_finger_are_signs_too(browser: Any, address: str, s
             page.keyboard.press("Tab")
         else:
             page.touchscreen.tap(700, 400)
-        page.wait_for_function(STARTED)
+        until(page, STARTED)
 
 
 @pytest.mark.browser
@@ -176,7 +176,7 @@ def test_colours_are_the_readers_from_the_first_paint_on(
         assert not is_started(page)
         assert colours(page) == other
         toggle.click()
-        page.wait_for_function("(scheme) => document.body.dataset.mdColorScheme === scheme", arg=first)
+        until(page, "(scheme) => document.body.dataset.mdColorScheme === scheme", arg=first)
 
 
 @pytest.mark.browser
@@ -186,7 +186,7 @@ def test_code_is_copied(browser: Any, address: str) -> None:
         code = page.locator(".highlight > pre:visible").first
         code.hover()
         code.locator(".md-code__button").click()
-        page.wait_for_function("navigator.clipboard.readText().then((text) => text.length > 0)")
+        until(page, "navigator.clipboard.readText().then((text) => text.length > 0)")
         copied = page.evaluate("navigator.clipboard.readText()")
         assert copied.strip() == code.locator("code").inner_text().strip()
 
@@ -198,7 +198,7 @@ def test_the_drawer_of_a_telephone_opens_and_leads_on(browser: Any, address: str
         first = page.locator(".md-nav--primary a[href$='claims/']")
         assert not first.evaluate("link => link.checkVisibility({ contentVisibilityAuto: true })")
         page.locator(".md-header__button[for=__drawer]").tap()
-        page.wait_for_function("document.querySelector('.md-sidebar--primary').getBoundingClientRect().left === 0")
+        until(page, "document.querySelector('.md-sidebar--primary').getBoundingClientRect().left === 0")
         first.tap()
         page.wait_for_url("**/claims/")
 
@@ -218,7 +218,7 @@ def test_a_link_into_a_long_page_leads_to_its_place(browser: Any, address: str, 
     with opened(browser, address + url) as page:
         names = page.evaluate("[...document.querySelectorAll('article :is(h2, h3)[id]')].map((one) => one.id)")
     with opened(browser, f"{address}{url}#{names[heading]}") as page:
-        page.wait_for_function("Boolean(window.document$)")
+        until(page, "Boolean(window.document$)")
         page.wait_for_timeout(700)
         assert 0 <= page.evaluate(PLACE, names[heading]) < 60
 
@@ -228,7 +228,7 @@ def test_what_is_far_is_as_high_as_it_will_be(browser: Any, address: str) -> Non
     with opened(browser, f"{address}/notebooks/08_training_and_evaluating/") as page:
         heights = "[...document.querySelectorAll('.highlight > pre, .vw-drawn')].map((one) => one.offsetHeight)"
         before = page.evaluate(heights)
-        page.add_style_tag(content=".highlight > pre[style], .vw-drawn { content-visibility: visible !important }")
+        restyle(page, ".highlight > pre[style], .vw-drawn { content-visibility: visible !important }")
         assert len(before) > 50
         assert page.evaluate(heights) == pytest.approx(before, abs=1)
 

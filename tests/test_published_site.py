@@ -83,6 +83,8 @@ def test_a_page_put_in_place_of_the_last_one_has_its_formulas_set_and_searches(b
     """The theme loads the next page without leaving this one, where the site has an address."""
     page = browser.new_page()
     folder = urlsplit(ADDRESS).path
+    asked: list[str] = []
+    page.on("request", lambda request: asked.append(request.url))
     page.route(f"{ADDRESS}**", lambda route: route.fulfill(path=_file(published, route.request.url, folder)))
     page.goto(ADDRESS)
     with page.expect_response("**/sitemap.xml"):
@@ -96,6 +98,7 @@ def test_a_page_put_in_place_of_the_last_one_has_its_formulas_set_and_searches(b
     page.locator(".md-search__input").fill("censored")
     page.wait_for_selector(".md-search-result__item")
     page.close()
+    assert [url for url in asked if not url.startswith(ADDRESS)] == []  # such as GitHub, for the repository's stars
 
 
 def _file(site: Path, url: str, folder: str) -> Path:

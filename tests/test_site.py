@@ -10,7 +10,7 @@ from urllib.parse import unquote, urljoin, urlsplit
 
 import pytest
 
-from tests.browser import bring_to_life, page_urls, served, start_theme
+from tests.browser import bring_to_life, page_urls, served, start_theme, until
 from tests.built import ROOT, built
 
 AXE = ROOT / "node_modules" / "axe-core" / "axe.min.js"
@@ -208,9 +208,7 @@ def _foreign(request: Any, address: str) -> bool:
 def _settle(page: Any) -> None:
     """Wait until the theme has put its buttons on the code and the site's script has named them."""
     start_theme(page)
-    page.wait_for_function(
-        "!document.querySelector('.highlight code') || document.querySelector('nav.md-code__nav[aria-label]')"
-    )
+    until(page, "!document.querySelector('.highlight code') || document.querySelector('nav.md-code__nav[aria-label]')")
 
 
 def _short(violation: dict[str, Any]) -> str:

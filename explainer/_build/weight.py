@@ -8,6 +8,7 @@ import base64
 import hashlib
 import io
 import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
@@ -27,6 +28,7 @@ WORD = re.compile(r"[\w-]+")
 ATTRIBUTE = re.compile(r' (?:class|id|name|for|type|rel|dir|role|data-(?!given|start|lights)[\w-]+)="([^"]*)"')
 NAME = re.compile(r"""(?<=["'`.])[A-Za-z_][\w-]*(?=["'`])|[\w-]*-[\w-]+""")  # quoted whole, or with a hyphen
 WRAPPED = '<div class="md-typeset__scrollwrap" tabindex="0"><div class="md-typeset__table">'
+MAKERS = re.compile(r'<meta name="generator"[^>]*>\s*')
 THEME = re.compile(r'<script defer src="([^"]*assets/javascripts/bundle\.[^"]*)"></script>\s*')
 SCRIPT = re.compile(r'<script (?:defer )?src="([^"]*assets/[\w-]+\.js)"[^>]*></script>')
 CODE = re.compile(r"<pre(?=[^>]*><span></span><code>)(.*?)</pre>", re.DOTALL)
@@ -98,6 +100,7 @@ def lighten(site: Path, letters: tuple[set[str], set[str]], report: Report) -> N
         path.write_text(starting_later(sized(_relinked(page, formulas, style))), encoding="utf-8")
     for left in (*map(site.joinpath, plain), site / FORMULAS, *site.glob("assets/katex/fonts/*"), *site.rglob("*.map")):
         left.unlink()
+    shutil.rmtree(site / "assets/javascripts/lunr", ignore_errors=True)  # the search's other languages
     for module in (*site.glob("assets/*.js"), *site.glob("assets/widgets/*.js")):
         module.write_text(unannotated(module.read_text(encoding="utf-8")), encoding="utf-8")
     for bundle in site.glob("assets/javascripts/bundle.*.js"):
@@ -118,6 +121,7 @@ def _apart(css: str) -> tuple[str, str]:
 
 def _relinked(page: str, formulas: str, style: list[str]) -> str:
     """The page's HTML with the new stylesheets, not indented, and tables wrapped before the theme's script does it."""
+    page = MAKERS.sub("", page)
     own = [formulas, *style] if FORMULA in page else style
     first = LINK.search(page)
     if first is None:
@@ -134,7 +138,7 @@ def _relinked(page: str, formulas: str, style: list[str]) -> str:
 
 
 def starting_later(page: str) -> str:
-    """The page with scripts that are asked for once it is painted, by `theme/main.html`; the theme's by `site.js`."""
+    """The page with scripts that are asked for once it is painted, by the theme's `base.html`; its own by `site.js`."""
     page = THEME.sub("", page.replace("</head>", _late_theme(page) + "</head>", 1))
     page = page.replace('<link rel="modulepreload" fetchpriority="low"', '<link rel="late"')
     return SCRIPT.sub(r'<script type="late" src="\1"></script>', page)
@@ -306,7 +310,7 @@ def _prose_inside(css: str, assets: Path) -> str:
         source = SOURCE.search(match[0])
         if source is None or "unicode-range" in match[0]:
             return match[0]
-        font = TTFont(assets / source[1])
+        font = TTFont(assets / source[1], recalcTimestamp=False)
         style = "italic" if "italic" in source[1] else "normal"
         font = instancer.instantiateVariableFont(font, {"wght": WEIGHTS[style]})
         whole = set(font.getBestCmap())
@@ -333,7 +337,7 @@ def _formulas_inside(css: str, katex: Path, italic: set[str], upright: set[str])
         if face not in asked or source is None:
             return ""
         letters = italic if face[0] == "KaTeX_Math" else upright
-        font = _subset(TTFont(katex / source[1]), set(map(ord, letters)))
+        font = _subset(TTFont(katex / source[1], recalcTimestamp=False), set(map(ord, letters)))
         return SOURCE.sub(lambda _: f"url({_data(font)})", match[0])
 
     return FACE.sub(inside, css)
@@ -351,7 +355,7 @@ def _subset(font: TTFont, letters: set[int]) -> bytes:
     font.flavor = None
     font.save(copy)
     copy.seek(0)
-    smaller = TTFont(copy)
+    smaller = TTFont(copy, recalcTimestamp=False)
     options = subset.Options(layout_features=[], hinting=False, name_IDs=[])
     subsetter = subset.Subsetter(options)
     subsetter.populate(unicodes=sorted(letters & set(font.getBestCmap())))

@@ -22,10 +22,12 @@ export default {
     const claims = [...document.querySelectorAll("section.vw-claim")];
     const chapters = new Map(claims.map(({ dataset }) => [dataset.chapter, dataset.title]));
     const root = el.attachShadow({ mode: "open" });
-    root.innerHTML = `<style>${STYLE}</style>
-          <fieldset><legend>Show the claims that are</legend>${VERDICTS.map(
-            (verdict) => `<label><input type="checkbox" value="${verdict}" checked>${verdict}</label>`,
-          ).join("")}</fieldset>
+    const sheet = new CSSStyleSheet();
+    sheet.replaceSync(STYLE);
+    root.adoptedStyleSheets = [sheet];
+    root.innerHTML = `<fieldset><legend>Show the claims that are</legend>${VERDICTS.map(
+      (verdict) => `<label><input type="checkbox" value="${verdict}" checked>${verdict}</label>`,
+    ).join("")}</fieldset>
           <label>and belong to <select><option value="">any chapter</option></select></label>
           <p role="status"></p>`;
     const select = root.querySelector("select");

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from tests.benchmarks.records import RESULTS, machine
-from tests.browser import ARGUMENTS, bring_to_life, find_chromium, packed, page_urls, served
+from tests.browser import ARGUMENTS, bring_to_life, find_chromium, packed, page_urls, restyle, served
 
 ROOT = Path(__file__).resolve().parents[2]
 HEIGHTS = ROOT / "explainer" / "_build" / "heights.json"
@@ -110,7 +110,7 @@ def heights(browser: Any, address: str, urls: list[str]) -> dict[str, dict[str, 
         for url in urls:
             page = browser.new_page(viewport={"width": max(width, 360), "height": 800})
             page.goto(address + url, wait_until="load")
-            page.add_style_tag(content=".vw-live { min-height: 0 !important }")
+            restyle(page, ".vw-live { min-height: 0 !important }")
             bring_to_life(page)
             for block in page.locator(".vw-live").all():
                 name = block.get_attribute("data-live") or ""
