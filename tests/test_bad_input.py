@@ -1,9 +1,12 @@
-"""Every mistake we know of gets a ValueError that says who, what was given and what was expected.
+"""Bad input is refused in words or answered rightly: the catalogue of all functions, and known mistakes in full.
 
-Each line of a table is a mistake as somebody would make it, and the sentence it is answered with, in full. The shape
-checks that the other tests run under are off here: a user does not have them.
+The catalogue (`tests/catalogue.py`) gives each argument of each public function every wrong value there is, and the
+reference shows what happened. Below it, each line of a table is a mistake as somebody would make it, and the sentence
+it is answered with, in full: who, what was given and what was expected. The shape checks that the other tests run under
+are off here: a user does not have them.
 """
 
+import json
 import math
 import re
 from collections.abc import Callable
@@ -12,6 +15,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from tests.built import ROOT
+from tests.catalogue import RECORD, WAYS, Subject, WrongError, cells, outcome_of
+from tests.subjects import EXCUSED, MODULES_EXCUSED, SUBJECTS, excused
+from tests.test_reference import public
 from visitwise import functional as F
 from visitwise.cohort import Cohort, Outcome, require_disjoint
 from visitwise.losses import HazardNLL, HazardNLLFlat
@@ -20,6 +27,79 @@ from visitwise.visits import Schema, Visits
 pytestmark = pytest.mark.usefixtures("unchecked", "no_global_draws")
 
 NAN = float("nan")
+SHOWN = json.loads(RECORD.read_text(encoding="utf-8"))
+
+
+# -------------------------------------------------------------------------------------------------------- the catalogue
+
+
+@pytest.mark.filterwarnings("ignore:Converting a tensor with requires_grad", "ignore:The given NumPy array is not writ")
+@pytest.mark.parametrize("name", SUBJECTS)
+def test_every_bad_value_is_refused_in_words_or_answered_rightly(name: str) -> None:
+    assert cells(SUBJECTS[name]) == SHOWN["tried"].get(name), "run `python -m tests.catalogue` if that is meant"
+
+
+def test_the_page_shows_what_is_tried_and_nothing_else() -> None:
+    assert list(SHOWN["tried"]) == list(SUBJECTS)
+    assert SHOWN["ways"] == WAYS
+    assert SHOWN["excused"] == {**EXCUSED, **MODULES_EXCUSED}
+
+
+def test_the_page_is_made_of_the_record() -> None:
+    """Every function in three tables, a word beside each sign, and few enough columns for paper."""
+    import bad_input
+
+    problems: list[str] = []
+    page = (ROOT / "explainer" / "reference" / "bad-input.md").read_text(encoding="utf-8")
+    shown = bad_input.show(page, RECORD, problems.append)
+    assert problems == []
+    assert shown.count("<table>") == 3
+    assert sorted(way for group in bad_input.GROUPS.values() for way in group) == sorted(WAYS)
+    assert max(map(len, bad_input.GROUPS.values())) <= 5
+    for name in SUBJECTS:
+        assert shown.count(f'#visitwise.{name}">') == 3
+    assert shown.count("<td>") == shown.count("aria-label=") == len(SUBJECTS) * len(WAYS)
+    bad_input.show("[more](bad-input:more)", RECORD, problems.append)
+    bad_input.show("see [more](bad-input:numbers) here", RECORD, problems.append)
+    assert len(problems) == 2
+
+
+def test_every_public_function_and_class_has_a_row_or_a_reason() -> None:
+    tried = {".".join(name.split(".")[:2]) for name in SUBJECTS}
+    names = {name for name, _ in public()}
+    assert {name for name in names - tried if excused(name) is None} == set()
+    assert (tried | set(EXCUSED)) - names == set(), "a row or a reason for something that is not there"
+    assert tried & set(EXCUSED) == set()
+
+
+@pytest.mark.parametrize(
+    ("careless", "says"),
+    [
+        (lambda stop: stop.float().mean(), "accepted, with the result"),
+        (lambda stop: [1, 2, 3][int(stop[0])], "IndexError: list index out of range"),
+        (lambda stop: (_ for _ in ()).throw(ValueError("no")), "ValueError: no"),
+    ],
+    ids=["takes anything", "crashes", "says nothing"],
+)
+def test_the_catalogue_notices_who_does_not_look(careless: Callable[[Tensor], object], says: str) -> None:
+    with pytest.raises(WrongError, match=re.escape(says)):
+        outcome_of(Subject(careless, lambda: {"stop": t(1, 2)}), "stop", "huge")
+
+
+def test_the_catalogue_notices_a_wrong_answer_and_a_hand_that_writes() -> None:
+    def blind(stop: Tensor) -> Tensor:
+        return stop if stop.is_contiguous() else -stop
+
+    def rough(stop: Tensor) -> Tensor:
+        return stop.mul_(0)
+
+    with pytest.raises(WrongError, match="the clean equivalent gives"):
+        outcome_of(Subject(blind, lambda: {"stop": t(1, 2)}), "stop", "strided")
+    with pytest.raises(WrongError, match="was written to"):
+        outcome_of(Subject(rough, lambda: {"stop": t(1, 2)}), "stop", "read-only")
+
+
+# ------------------------------------------------------------------------------------------------------- in full length
 
 
 def t(*values: object) -> Tensor:
@@ -484,11 +564,11 @@ COHORTS: dict[str, tuple[Callable[[], object], str]] = {
     ),
     "batch of nobody": (
         lambda: next(cohort(1, 2).batches(0, seed=0)),
-        "batch_size is 0 and window 1; expected both at least 1",
+        "batch_size is 0; expected at least 1",
     ),
     "window of no batch": (
         lambda: next(cohort(1, 2).batches(2, seed=0, window=0)),
-        "batch_size is 2 and window 0; expected both at least 1",
+        "window is 0; expected at least 1",
     ),
 }
 

@@ -218,17 +218,20 @@ def test_loss_passes_gradcheck_in_every_argument_that_can_learn() -> None:
     assert torch.autograd.gradgradcheck(lambda z: F.hazard_nll(z, stop, observed, start), (logits,))
 
 
+@pytest.mark.parametrize("in_part", [False, True], ids=["whole intervals", "intervals in part"])
 @pytest.mark.parametrize("with_start", [False, True], ids=["from 0", "from start"])
 @pytest.mark.parametrize("patients", [4, 40], ids=["fewer patients than visits", "more"])
-def test_fast_loss_is_its_formula_in_value_slope_and_slope_of_the_slope(patients: int, with_start: bool) -> None:
-    logits, stop, observed, start, _ = random_case(patients, 9)
-    start = start if with_start else None
+def test_fast_loss_is_its_formula_in_value_slope_and_slope_of_the_slope(
+    patients: int, with_start: bool, in_part: bool
+) -> None:
+    logits, stop, observed, start, exposure = random_case(patients, 9)
+    start, exposure = start if with_start else None, exposure if in_part else torch.ones(patients)
     logits[0], logits[1], logits[2] = 800.0, -800.0, 40.0  # beyond what exp can hold, and what softplus rounds
     rows = torch.arange(9)
     counted = (rows < stop[:, None]) & (rows >= (0 if start is None else start[:, None]))
     found = []
-    for loss in (lambda z: F.hazard_nll(z, stop, observed, start, reduction="none"),
-                 lambda z: F._nll(z, start, stop, observed)):  # fmt: skip
+    for loss in (lambda z: F.hazard_nll(z, stop, observed, start, exposure, "none"),
+                 lambda z: F._nll(z, start, stop, observed, exposure)):  # fmt: skip
         z = logits.masked_fill(~counted, NAN).requires_grad_()
         value = loss(z)
         weights = torch.linspace(-1, 2, patients, dtype=z.dtype)

@@ -310,7 +310,7 @@ def test_leaving_the_censored_out_overstates_risk_and_weights_set_it_right() -> 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"horizon": 0}, "horizon is 0; expected at least one row"),
+        ({"horizon": 0}, "horizon is 0; expected at least 1"),
         ({"horizon": 9}, "nobody is followed for 9 rows"),
         ({"weight": torch.tensor([1.0, -1.0])}, "weight is -1 for the patient at index 1"),
         ({"weight": torch.tensor([math.inf, 1.0])}, "weight is inf for the patient at index 0; expected a finite"),

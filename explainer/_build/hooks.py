@@ -11,6 +11,7 @@ import re
 from pathlib import Path
 from typing import Any
 
+import bad_input
 import cards
 import citation
 import commands
@@ -18,11 +19,14 @@ import downloads
 import facts
 import finding
 import formulas
+import guard
 import learning_map
+import licences
 import links
 import live
 import notebooks
 import pages
+import policy
 import rebuild
 import sources
 import stamp
@@ -31,6 +35,7 @@ import terms
 import weight
 from jinja2 import Environment
 from mkdocs.config.defaults import MkDocsConfig
+from mkdocs.livereload import LiveReloadServer
 from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 from mkdocs.structure.pages import Page
@@ -58,6 +63,11 @@ serving = False
 def on_startup(command: str, dirty: bool) -> None:
     global serving
     serving = command == "serve"
+
+
+def on_serve(server: LiveReloadServer, config: MkDocsConfig, builder: Any) -> LiveReloadServer:
+    server.set_app(guard.guard(server.serve_request, Path(server.root), server.mount_path))
+    return server
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
@@ -114,6 +124,8 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
     for style in ("normal", "italic"):
         font = modules / f"@fontsource-variable/source-sans-3/files/source-sans-3-latin-wght-{style}.woff2"
         files.append(File.generated(config, f"assets/fonts/{font.name}", abs_src_path=str(font)))
+    for name, licence in licences.texts(modules).items():
+        files.append(File.generated(config, f"assets/{name}", abs_src_path=str(licence)))
     return files
 
 
@@ -157,7 +169,9 @@ def on_page_markdown(markdown: str, page: Page, config: MkDocsConfig, files: Fil
         text = benchmarks.show(text, root / RESULTS, report)
         text = ledger.show(text, claims, ledger.titles(root), report)
         text = learning_map.show(text, Path(config.docs_dir), report)
+        text = bad_input.show(text, root / "tests" / "bad_input.json", report)
         text = citation.show(text, root / "CITATION.cff", config.repo_url or "", report)
+        text = licences.show(text, root, report)
         return commands.show(text, report)
     return markdown
 
@@ -199,11 +213,16 @@ def on_post_page(output: str, page: Page, config: MkDocsConfig) -> str:
     if uri in executed:
         output = pages.fill(output, executed[uri], report, artist.block)
     output = live.styled(pages.place_figures(output, pictures, report))
-    return _accessible(typesetter.page(output, report))
+    output = _accessible(typesetter.page(output, report))
+    policy.check(output, report)
+    return output
 
 
 def on_post_template(output_content: str, template_name: str, config: MkDocsConfig) -> str:
-    return _accessible(output_content) if template_name.endswith(".html") else output_content
+    if not template_name.endswith(".html"):
+        return output_content
+    policy.check(output_content, lambda problem: log.warning("%s: %s", template_name, problem))
+    return _accessible(output_content)
 
 
 @event_priority(-100)
@@ -231,6 +250,7 @@ def on_post_build(config: MkDocsConfig) -> None:
             target.write_bytes(cards.draw(config.site_name, place.title, config.site_description or "", colours))
     if not serving:
         weight.lighten(Path(config.site_dir), typesetter.letters(), log.warning)
+        policy.protect(Path(config.site_dir))
 
 
 def on_shutdown() -> None:
@@ -239,7 +259,11 @@ def on_shutdown() -> None:
 
 
 def _accessible(page: str) -> str:
-    """What the theme leaves out: the search dialog's name, tab stops of code that scrolls, scripts that wait."""
+    """What the theme leaves out: the search dialog's name, tab stops of code that scrolls, scripts that wait.
+
+    What it does too much: it asks GitHub for the stars of the repository that a page links to.
+    """
+    page = page.replace(' data-md-component="source"', "")
     page = page.replace("<script src=", "<script defer src=")
     page = page.replace('role="dialog"', 'role="dialog" aria-label="Search"', 1)
     return re.sub(r"<pre>(?=<span></span><code>)", '<pre tabindex="0">', page)

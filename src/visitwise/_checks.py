@@ -1,7 +1,11 @@
 """What losses do to their inputs first: widen half precision, and refuse what would be silently wrong."""
 
+from numbers import Integral, Real
+
 import torch
 from torch import Tensor
+
+MOST = 2**31 - 1  # rows, patients or visits: no record is as long, and sums of as many stay exact
 
 # Steps of autograd that only rearrange: behind them, a probability is still a probability.
 MOVES_VALUES = ("Squeeze", "Unsqueeze", "Select", "Slice", "View", "UnsafeView", "IndexBackward", "IndexCopy", "ToCopy")
@@ -9,6 +13,8 @@ MOVES_VALUES = ("Squeeze", "Unsqueeze", "Select", "Slice", "View", "UnsafeView",
 
 def widen(values: Tensor) -> Tensor:
     """Half precision as float32, anything else as it is."""
+    if values.is_complex():
+        raise TypeError(f"{values.dtype} is given; expected real numbers")
     return values.float() if values.dtype in (torch.float16, torch.bfloat16) else values
 
 
@@ -20,6 +26,26 @@ def refuse(wrong: Tensor, values: Tensor, message: str, limits: Tensor | None = 
         at = f" for the patient at index {where}" if index else ""
         limit = limits[index].item() if limits is not None else None
         raise ValueError(message.format(value=values[index].item(), where=where, at=at, limit=limit))
+
+
+def check_whole(value: object, name: str, least: int = 1) -> None:
+    if not isinstance(value, Integral):
+        raise TypeError(f"{name} is {value!r}; expected a whole number")
+    if int(value) < least:
+        raise ValueError(f"{name} is {value}; expected {f'at least {least}' if least else '0 or more'}")
+    if int(value) > MOST:
+        raise ValueError(f"{name} is {value}; expected at most {MOST}")
+
+
+def check_real(value: object, name: str) -> None:
+    if not isinstance(value, Real | Tensor):
+        raise TypeError(f"{name} is {value!r}; expected a number")
+
+
+def check_seed(seed: object, name: str = "seed") -> None:
+    """Refuse what is no seed; None would be another one each time."""
+    if not isinstance(seed, Integral) or int(seed) < 0:
+        raise ValueError(f"{name} is {seed!r}; expected a whole number, 0 or more")
 
 
 def ends_in_sigmoid(values: Tensor) -> bool:

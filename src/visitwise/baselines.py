@@ -18,6 +18,7 @@ from sklearn.preprocessing import StandardScaler
 from torch import Tensor
 from torch.nn.functional import binary_cross_entropy_with_logits, one_hot
 
+from visitwise._explain import explained
 from visitwise._ragged import refuse
 from visitwise.cohort import Cohort, Outcome
 from visitwise.functional import logits_from_cloglog, logits_from_hazard, person_period
@@ -29,6 +30,7 @@ Loss = Callable[[Tensor, Tensor, Tensor], Tensor]
 DECAY_DAYS = 365.25
 
 
+@explained
 def best_constant_hazard(loss: Loss, outcome: Outcome) -> float:
     """The smallest model there is: the one hazard, shared by all patients and visits, that makes a loss smallest.
 
@@ -97,11 +99,13 @@ class LifeTableHazard:
         tensor([0.2431, 0.0268])
     """
 
+    @explained
     def __init__(self, hazard: Float[Tensor, " visit"], overall: float) -> None:
         self.hazard = hazard
         self.overall = overall
 
     @classmethod
+    @explained
     def fit(cls, train: Cohort) -> Self:
         """The life table of these patients."""
         visit, event, weight = _rows(train)[1:]
@@ -109,6 +113,7 @@ class LifeTableHazard:
         overall = _overall_rate(event, weight)
         return cls(((events + overall / 2) / (at_risk + 0.5)).float(), overall)
 
+    @explained
     def __call__(self, visits: Visits) -> Float[Tensor, "patient visit"]:
         beyond = max(0, int(visits.length.max()) - len(self.hazard))
         hazard = torch.cat([self.hazard, torch.full((beyond,), self.overall)])
@@ -131,12 +136,14 @@ class LogisticHazard:
         True
     """
 
+    @explained
     def __init__(self, features: Features, regression: Pipeline, schema: Schema) -> None:
         self.features = features
         self.regression = regression
         self.schema = schema
 
     @classmethod
+    @explained
     def fit(cls, train: Cohort, features: Features) -> Self:
         """Fit on the rows at risk; the last row of a censored patient weighs as much as its share followed.
 
@@ -148,12 +155,13 @@ class LogisticHazard:
             raise ValueError(
                 f"{int(event.sum())} of {len(event)} rows have an event; expected some with and some without"
             )
-        columns = features(train.visits)[(train.visits.visit_offsets[:-1][patient] + visit).numpy()]
+        columns = features(train.visits)[(train.visits.visit_offsets[:-1][patient] + visit).numpy(force=True)]
         regression = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
         with np.errstate(invalid="ignore"):  # the variance of a constant column can come out a hair below 0
-            regression.fit(columns, event.numpy(), logisticregression__sample_weight=weight.numpy())
+            regression.fit(columns, event.numpy(force=True), logisticregression__sample_weight=weight.numpy(force=True))
         return cls(features, regression, train.visits.schema)
 
+    @explained
     def __call__(self, visits: Visits) -> Float[Tensor, "patient visit"]:
         if visits.schema != self.schema:
             raise ValueError("the visits have another schema than the regression: other codes, statics or measurements")
@@ -192,6 +200,7 @@ class CoxHazard:
         True
     """
 
+    @explained
     def __init__(
         self,
         features: Features,
@@ -215,10 +224,11 @@ class CoxHazard:
         return ratio
 
     @classmethod
+    @explained
     def fit(cls, train: Cohort, features: Features) -> Self:
         """Fit on the rows at risk; the last row of a censored patient weighs as much as its share followed."""
         patient, visit, event, weight = _rows(train)
-        at_risk = features(train.visits)[(train.visits.visit_offsets[:-1][patient] + visit).numpy()]
+        at_risk = features(train.visits)[(train.visits.visit_offsets[:-1][patient] + visit).numpy(force=True)]
         scaler = StandardScaler()
         with np.errstate(invalid="ignore"):
             columns = torch.from_numpy(scaler.fit_transform(at_risk))
@@ -239,6 +249,7 @@ class CoxHazard:
         level, coefficient = fitted[is_level], fitted[~is_level]
         return cls(features, scaler, coefficient, level, beyond, train.visits.schema)
 
+    @explained
     def __call__(self, visits: Visits) -> Float[Tensor, "patient visit"]:
         if visits.schema != self.schema:
             raise ValueError("the visits have another schema than the regression: other codes, statics or measurements")
@@ -288,7 +299,7 @@ def _rows(cohort: Cohort) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     outcome = cohort.outcome
     patient, visit, event = person_period(outcome.stop, outcome.observed, outcome.start)
     partly = (visit == outcome.stop[patient] - 1) & ~event
-    weight = torch.where(partly, outcome.censored_exposure[patient].double(), 1.0)
+    weight = torch.where(partly, outcome.censored_exposure.detach()[patient].double(), 1.0)
     followed = weight > 0
     return patient[followed], visit[followed], event[followed], weight[followed]
 
@@ -296,6 +307,7 @@ def _rows(cohort: Cohort) -> tuple[Tensor, Tensor, Tensor, Tensor]:
 # ----------------------------------------------------------------------------------------------------------- columns
 
 
+@explained
 def static_features(visits: Visits) -> Float[np.ndarray, "visit feature"]:
     """What was known at the first visit, and the time since: age at entry, sex, visit number, years since entry.
 
@@ -306,9 +318,10 @@ def static_features(visits: Visits) -> Float[np.ndarray, "visit feature"]:
     """
     since_first = visits.day - visits.day[visits.visit_offsets[:-1]][visits.patient]
     time = torch.stack([visits.index.double(), since_first / 365.25], 1)
-    return np.concatenate([visits.static[visits.patient].numpy(), time.numpy()], 1)
+    return np.concatenate([visits.static[visits.patient].numpy(force=True), time.numpy(force=True)], 1)
 
 
+@explained
 def current_features(visits: Visits) -> Float[np.ndarray, "visit feature"]:
     """`static_features`, and what this visit records: its codes and its measurements.
 
@@ -320,6 +333,7 @@ def current_features(visits: Visits) -> Float[np.ndarray, "visit feature"]:
     return np.concatenate([static_features(visits), _codes_now(visits), *_measured(visits, remember=False)], 1)
 
 
+@explained
 def history_features(visits: Visits) -> Float[np.ndarray, "visit feature"]:
     """`current_features`, and a history made by hand.
 
@@ -333,7 +347,11 @@ def history_features(visits: Visits) -> Float[np.ndarray, "visit feature"]:
     """
     now = _codes_now(visits)
     ever, faded = np.zeros_like(now), np.zeros_like(now)
-    first, length, gap = visits.visit_offsets[:-1].numpy(), visits.length.numpy(), visits.gap.numpy()
+    first, length, gap = (
+        visits.visit_offsets[:-1].numpy(force=True),
+        visits.length.numpy(force=True),
+        visits.gap.numpy(force=True),
+    )
     for k in range(int(length.max())):
         row = first[length > k] + k
         ever[row], faded[row] = now[row], now[row]
@@ -349,11 +367,11 @@ def history_features(visits: Visits) -> Float[np.ndarray, "visit feature"]:
 def _codes_now(visits: Visits) -> Float[np.ndarray, "visit code"]:
     recorded = np.zeros((visits.n_visits, len(visits.schema.codes) - 1))
     visit = torch.repeat_interleave(visits.code_offsets.diff())
-    recorded[visit.numpy(), visits.codes.numpy() - 1] = 1.0
+    recorded[visit.numpy(force=True), visits.codes.numpy(force=True) - 1] = 1.0
     return recorded
 
 
 def _measured(visits: Visits, *, remember: bool) -> tuple[np.ndarray, np.ndarray]:
     """Values, 0 where there is none, and whether there is one: at this visit, or at the last one that measured."""
     values, known = visits.last_known() if remember else (visits.measurements, ~visits.measurements.isnan())
-    return values.where(known, 0.0).numpy(), known.double().numpy()
+    return values.where(known, 0.0).numpy(force=True), known.double().numpy(force=True)

@@ -18,12 +18,14 @@ from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from visitwise._checks import ends_in_sigmoid, refuse, widen
+from visitwise._explain import explained
 
 Reduction = Literal["mean", "sum"]
 
 # ------------------------------------------------------------------------------------------------------- functions
 
 
+@explained
 def reconstruction_loss(
     ratings: Float[Tensor, "classifier patient"],
     classifier_factors: Float[Tensor, "factor classifier"],
@@ -80,6 +82,7 @@ def reconstruction_loss(
     return total / confidence.sum() if reduction == "mean" else total
 
 
+@explained
 def supervised_loss(
     classifier_factors: Float[Tensor, "factor classifier"],
     patient_factors: Float[Tensor, "factor patient"],
@@ -122,6 +125,7 @@ def supervised_loss(
     return binary_cross_entropy_with_logits(logits, labels[labelled].to(logits.dtype), reduction=reduction)
 
 
+@explained
 def combined_loss(
     ratings: Float[Tensor, "classifier patient"],
     classifier_factors: Float[Tensor, "factor classifier"],
@@ -178,6 +182,7 @@ def combined_loss(
     return rho * reconstruction + (1 - rho) * supervision
 
 
+@explained
 def weighted_vote(
     ratings: Float[Tensor, "classifier patient"], weight: Float[Tensor, " classifier"], bias: Float[Tensor, ""]
 ) -> Float[Tensor, " patient"]:
@@ -196,6 +201,11 @@ def weighted_vote(
         raise ValueError(f"ratings have shape {list(ratings.shape)} and weight {list(weight.shape)}; {expected}")
     if bias.numel() != 1:
         raise ValueError(f"bias has shape {list(bias.shape)}; expected one number")
+    if bias.is_complex():
+        raise ValueError(f"bias has dtype {bias.dtype}; expected a real number")
+    if not weight.device == ratings.device == bias.device:
+        devices = f"{ratings.device}, {weight.device} and {bias.device}"
+        raise ValueError(f"ratings, weight and bias are on the devices {devices}; expected one device")
     return weight @ ratings + bias
 
 
@@ -210,11 +220,13 @@ class ReconstructionLoss(nn.Module):
         ReconstructionLoss(ridge=0.1, reduction='mean')
     """
 
+    @explained
     def __init__(self, ridge: float = 0.0, reduction: Reduction = "mean") -> None:
         super().__init__()
         self.ridge = ridge
         self.reduction = reduction
 
+    @explained
     def forward(
         self,
         ratings: Float[Tensor, "classifier patient"],
@@ -237,11 +249,13 @@ class SupervisedLoss(nn.Module):
         ['aggregator.weight', 'aggregator.bias']
     """
 
+    @explained
     def __init__(self, aggregator: Callable[[Tensor], Tensor], reduction: Reduction = "mean") -> None:
         super().__init__()
         self.aggregator = aggregator
         self.reduction = reduction
 
+    @explained
     def forward(
         self,
         classifier_factors: Float[Tensor, "factor classifier"],
@@ -266,6 +280,7 @@ class CombinedLoss(nn.Module):
         )
     """
 
+    @explained
     def __init__(
         self,
         aggregator: Callable[[Tensor], Tensor],
@@ -281,6 +296,7 @@ class CombinedLoss(nn.Module):
         self.reconstruction_reduction = reconstruction_reduction
         self.supervised_reduction = supervised_reduction
 
+    @explained
     def forward(
         self,
         ratings: Float[Tensor, "classifier patient"],
@@ -326,6 +342,7 @@ class WeightedVote(nn.Module):
         [0.75, 0.30000001192092896]
     """
 
+    @explained
     def __init__(self, classifiers: int) -> None:
         super().__init__()
         if classifiers < 1:
@@ -333,6 +350,7 @@ class WeightedVote(nn.Module):
         self.weight = nn.Parameter(torch.full((classifiers,), 1 / classifiers))
         self.bias = nn.Parameter(torch.zeros(()))
 
+    @explained
     def forward(self, ratings: Float[Tensor, "classifier patient"]) -> Float[Tensor, " patient"]:
         return weighted_vote(ratings, self.weight, self.bias)
 
@@ -377,6 +395,8 @@ def _check_ratings(ratings: Tensor, classifier_factors: Tensor, patient_factors:
 
 def _check_labels(labels: Tensor, labelled: Tensor, patients: int) -> None:
     for name, values in (("labels", labels), ("labelled", labelled)):
+        if not isinstance(values, Tensor):
+            raise TypeError(f"{name} is a {type(values).__name__}; expected a tensor")
         if list(values.shape) != [patients]:
             raise ValueError(f"{name} have shape {list(values.shape)}; expected [{patients}], one for each patient")
     if labelled.dtype != torch.bool:

@@ -16,15 +16,18 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid, softplus
 
 from visitwise._checks import (
+    MOST,
     check_finite,
     check_logits,
     check_offsets,
     check_outcome,
     check_probability,
+    check_whole,
     refuse,
     sizes,
     widen,
 )
+from visitwise._explain import explained
 
 Reduction = Literal["mean", "sum", "none"]
 
@@ -35,6 +38,7 @@ OUTSIDE = -1e4
 # ------------------------------------------------------------------------------ hazard, survival, event probability
 
 
+@explained
 def hazard(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*batch visit"]:
     """Probability of the event in each interval, for a patient still event-free when it begins.
 
@@ -47,6 +51,7 @@ def hazard(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*batc
     return torch.sigmoid(widen(hazard_logits))
 
 
+@explained
 def log_survival(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*batch visit"]:
     """Logarithm of the probability of staying event-free through each interval.
 
@@ -59,6 +64,7 @@ def log_survival(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Tensor, 
     return -_survived_nll(widen(hazard_logits)).cumsum(-1)
 
 
+@explained
 def survival(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*batch visit"]:
     """Probability of staying event-free through each interval.
 
@@ -71,6 +77,7 @@ def survival(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*ba
     return log_survival(hazard_logits).exp()
 
 
+@explained
 def event_probability(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*batch visit"]:
     """Probability that the event falls in each interval, for hazards that were all known before the first.
 
@@ -87,6 +94,7 @@ def event_probability(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Ten
     return (logsigmoid(hazard_logits) + log_survival_before).exp()
 
 
+@explained
 def cumulative_hazard(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*batch visit"]:
     """Accumulated hazard through each interval, in the sense for which `S = exp(-H)` holds exactly.
 
@@ -100,6 +108,7 @@ def cumulative_hazard(hazard_logits: Float[Tensor, "*batch visit"]) -> Float[Ten
     return -log_survival(hazard_logits)
 
 
+@explained
 def logits_from_hazard(hazard: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*batch visit"]:
     """Logits of hazards given as probabilities; the inverse of `hazard`.
 
@@ -114,6 +123,7 @@ def logits_from_hazard(hazard: Float[Tensor, "*batch visit"]) -> Float[Tensor, "
     return torch.logit(widen(hazard))
 
 
+@explained
 def logits_from_survival(survival: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*batch visit"]:
     """Hazard logits whose survival curve is the one given; the inverse of `survival`.
 
@@ -133,6 +143,7 @@ def logits_from_survival(survival: Float[Tensor, "*batch visit"]) -> Float[Tenso
     return (survival_before - survival).log() - survival.log()
 
 
+@explained
 def logits_from_event_probability(
     event_probability: Float[Tensor, "*batch visit"],
 ) -> Float[Tensor, "*batch visit"]:
@@ -156,6 +167,7 @@ def logits_from_event_probability(
     return event_probability.log() - survival.clamp(min=0).log()
 
 
+@explained
 def logits_from_cumulative_hazard(
     cumulative_hazard: Float[Tensor, "*batch visit"],
 ) -> Float[Tensor, "*batch visit"]:
@@ -177,6 +189,7 @@ def logits_from_cumulative_hazard(
     return step + (-torch.expm1(-step)).log()
 
 
+@explained
 def logits_from_cloglog(cloglog: Float[Tensor, "*batch visit"]) -> Float[Tensor, "*batch visit"]:
     """Hazard logits of hazards given on the complementary log-log scale, the scale of grouped proportional hazards.
 
@@ -199,6 +212,7 @@ def logits_from_cloglog(cloglog: Float[Tensor, "*batch visit"]) -> Float[Tensor,
 # ------------------------------------------------------------------------------------------------- the likelihood
 
 
+@explained
 def hazard_nll(
     hazard_logits: Float[Tensor, "*patient visit"],
     stop: Int[Tensor, "*patient"],
@@ -246,14 +260,14 @@ def hazard_nll(
     check_outcome(hazard_logits.shape[:-1], hazard_logits.shape[-1], stop, observed, start)
     hazard_logits = widen(hazard_logits)
 
-    full = _is_full(censored_exposure, stop.shape)
-    if full:
-        nll = _NLL.apply(hazard_logits, start, stop, observed)  # type: ignore[no-untyped-call]
-    else:
-        nll = _nll(hazard_logits, start, stop, observed, _exposure(censored_exposure, hazard_logits, stop.shape))
+    exposure = (
+        None if _is_full(censored_exposure, stop.shape) else _exposure(censored_exposure, hazard_logits, stop.shape)
+    )
+    sloped = exposure is not None and exposure.requires_grad
+    nll = (_nll if sloped else _NLL.apply)(hazard_logits, start, stop, observed, exposure)
     reduced = _reduce(nll, reduction)
-    # `_NLL` is infinite if a counted logit is not finite; to the formula, minus infinity is a hazard of 0.
-    if not full or not math.isfinite((reduced.sum() if reduced.dim() else reduced).item()):
+    # `_NLL` is not finite if a counted logit is not; to the formula, minus infinity is a hazard of 0.
+    if sloped or not math.isfinite((reduced.sum() if reduced.dim() else reduced).item()):
         check_finite(hazard_logits, _between(hazard_logits, start, stop))
     return reduced
 
@@ -263,46 +277,60 @@ def _is_full(censored_exposure: float | Tensor, shape: torch.Size) -> bool:
     if isinstance(censored_exposure, Tensor):
         as_expected = censored_exposure.shape in ((), shape) and not censored_exposure.requires_grad
         return as_expected and bool((censored_exposure == 1).all())
-    return censored_exposure == 1
+    return isinstance(censored_exposure, float | int) and censored_exposure == 1
 
 
 def _nll(
-    hazard_logits: Tensor, start: Tensor | None, stop: Tensor, observed: Tensor, exposure: float | Tensor = 1.0
+    hazard_logits: Tensor, start: Tensor | None, stop: Tensor, observed: Tensor, exposure: Tensor | None
 ) -> Tensor:
     """Each patient's NLL, in the terms of the formula."""
     survived = _between(hazard_logits, start, stop - 1)
     # Rows that are not survived get logit -inf, whose softplus is exactly 0 with gradient 0, whatever stood there.
     before_last = _survived_nll(hazard_logits.masked_fill(~survived, -torch.inf)).sum(-1)
     last = hazard_logits.gather(-1, (stop.long() - 1)[..., None])[..., 0]
-    return before_last + _last_row_nll(last, observed, exposure)
+    return before_last + _last_row_nll(last, observed, 1.0 if exposure is None else exposure)
 
 
 class _NLL(torch.autograd.Function):
-    """`_nll` with full exposure, in less than half of the time: one `softplus` for all rows, and its slope by hand.
+    """`_nll` in less than half of the time: one `softplus` for all rows, and its slope by hand.
 
     The slope of a row is its hazard minus its label. With the logit of an event's row turned round, each row costs
-    `softplus` and has the slope of one.
+    `softplus` and has the slope of one; the last row of a censored patient counts by its exposure.
     """
 
     @staticmethod
-    def forward(ctx: Any, hazard_logits: Tensor, start: Tensor | None, stop: Tensor, observed: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, hazard_logits: Tensor, start: Tensor | None, stop: Tensor, observed: Tensor, exposure: Tensor | None
+    ) -> Tensor:
         last = (stop.long() - 1).unsqueeze(-1)
-        sign = torch.where(observed, -1.0, 1.0).to(hazard_logits.dtype).unsqueeze(-1)
-        turned = hazard_logits.scatter(-1, last, sign * hazard_logits.gather(-1, last))
+        turned = hazard_logits.scatter(-1, last, _turned(hazard_logits.gather(-1, last), observed))
         # What is not finite becomes inf, which a counted row leaves in the sum.
         rows = _only(turned.nan_to_num_(torch.inf, torch.inf, torch.inf), start, stop)
-        ctx.save_for_backward(hazard_logits, start, stop, observed, rows, last, sign)
-        return _survived_nll(rows).sum(-1)
+        ctx.save_for_backward(hazard_logits, start, stop, observed, exposure, rows, last)
+        return _weighed(_survived_nll(rows), last, observed, exposure).sum(-1)
 
     @staticmethod
-    def backward(ctx: Any, of_nll: Tensor) -> tuple[Tensor, None, None, None]:
-        hazard_logits, start, stop, observed, rows, last, sign = ctx.saved_tensors
+    def backward(ctx: Any, of_nll: Tensor) -> tuple[Tensor, None, None, None, None]:
+        hazard_logits, start, stop, observed, exposure, rows, last = ctx.saved_tensors
         if torch.is_grad_enabled():  # the slope is to have a slope itself
-            nll = _nll(hazard_logits, start, stop, observed)
-            return *torch.autograd.grad(nll, hazard_logits, of_nll, create_graph=True), None, None, None
-        slope = torch.sigmoid(rows)
-        slope.scatter_(-1, last, sign * slope.gather(-1, last))
-        return slope.mul_(of_nll.unsqueeze(-1)), None, None, None
+            nll = _nll(hazard_logits, start, stop, observed, exposure)
+            return *torch.autograd.grad(nll, hazard_logits, of_nll, create_graph=True), None, None, None, None
+        slope = _weighed(torch.sigmoid(rows), last, observed, exposure)
+        slope.scatter_(-1, last, _turned(slope.gather(-1, last), observed))
+        return slope.mul_(of_nll.unsqueeze(-1)), None, None, None, None
+
+
+def _turned(of_last: Tensor, observed: Tensor) -> Tensor:
+    """What belongs to the last row of each patient, with the other sign where that row has the event."""
+    return torch.where(observed.unsqueeze(-1), -of_last, of_last)
+
+
+def _weighed(rows: Tensor, last: Tensor, observed: Tensor, exposure: Tensor | None) -> Tensor:
+    """The same rows, changed in place: those in which follow-up ends without the event count by their exposure."""
+    if exposure is None:
+        return rows
+    share = torch.where(observed, 1.0, exposure).unsqueeze(-1)
+    return rows.scatter_(-1, last, share * rows.gather(-1, last))
 
 
 def _only(rows: Tensor, start: Tensor | None, stop: Tensor) -> Tensor:
@@ -324,6 +352,7 @@ def _between(hazard_logits: Tensor, start: Tensor | None, stop: Tensor) -> Tenso
     return before_stop if start is None else before_stop & (visit >= start[..., None])
 
 
+@explained
 def hazard_nll_flat(
     hazard_logits: Float[Tensor, " row"],
     offsets: Int[Tensor, " patient_and_end"],
@@ -378,6 +407,10 @@ def _last_row_nll(last: Tensor, observed: Tensor, exposure: float | Tensor) -> T
 
 
 def _exposure(censored_exposure: float | Tensor, like: Tensor, shape: torch.Size) -> Tensor:
+    if isinstance(censored_exposure, complex) or (
+        torch.is_tensor(censored_exposure) and censored_exposure.is_complex()
+    ):
+        raise TypeError(f"censored_exposure is {censored_exposure}; expected a real number")
     exposure = torch.as_tensor(censored_exposure, dtype=like.dtype, device=like.device)
     if exposure.shape not in ((), shape):
         raise ValueError(f"censored_exposure has shape {sizes(exposure)}; expected a number or {list(shape)}")
@@ -405,6 +438,7 @@ def _reduce(per_patient: Tensor, reduction: Reduction) -> Tensor:
 # ---------------------------------------------------------------------------------------------------- several causes
 
 
+@explained
 def cause_hazard(cause_logits: Float[Tensor, "*batch visit cause"]) -> Float[Tensor, "*batch visit cause"]:
     """Probability of the event of each cause in each interval, for a patient still free of all of them.
 
@@ -418,6 +452,7 @@ def cause_hazard(cause_logits: Float[Tensor, "*batch visit cause"]) -> Float[Ten
     return _log_cause_hazard(cause_logits).exp()
 
 
+@explained
 def all_cause_logits(cause_logits: Float[Tensor, "*batch visit cause"]) -> Float[Tensor, "*batch visit"]:
     """Hazard logits of an event of any cause: what `survival` and the other functions of this module read.
 
@@ -430,6 +465,7 @@ def all_cause_logits(cause_logits: Float[Tensor, "*batch visit cause"]) -> Float
     return widen(cause_logits).logsumexp(-1)
 
 
+@explained
 def cumulative_incidence(cause_logits: Float[Tensor, "*batch visit cause"]) -> Float[Tensor, "*batch visit cause"]:
     """Probability that the event of each cause has happened by the end of each interval.
 
@@ -446,6 +482,7 @@ def cumulative_incidence(cause_logits: Float[Tensor, "*batch visit cause"]) -> F
     return (_log_cause_hazard(cause_logits) + survived_before[..., None]).exp().cumsum(-2)
 
 
+@explained
 def competing_risks_nll(
     cause_logits: Float[Tensor, "*patient visit cause"],
     stop: Int[Tensor, "*patient"],
@@ -518,6 +555,7 @@ def _log_cause_hazard(cause_logits: Tensor) -> Tensor:
 # ---------------------------------------------------------------------------------------------- several intervals ahead
 
 
+@explained
 def horizon_nll(
     hazard_logits: Float[Tensor, "*patient visit interval"],
     stop: Int[Tensor, "*patient"],
@@ -573,6 +611,7 @@ def horizon_nll(
     return _reduce(each.sum(-1), reduction)
 
 
+@explained
 def fixed_horizon_bce(
     event_logits: Float[Tensor, "*patient"],
     stop: Int[Tensor, "*patient"],
@@ -611,8 +650,7 @@ def fixed_horizon_bce(
     check_logits(event_logits)
     start = torch.zeros_like(stop) if start is None else start
     check_outcome(event_logits.shape, stop, stop, observed, start)
-    if horizon < 1:
-        raise ValueError(f"horizon is {horizon}; expected at least one row")
+    check_whole(horizon, "horizon")
     event = observed & (stop - start <= horizon)
     known = event | (stop - start >= horizon)
     message = "event logit is {value}{at}; expected a finite number"
@@ -642,6 +680,7 @@ class PersonPeriod(NamedTuple):
     event: Bool[Tensor, " row"]
 
 
+@explained
 def person_period(
     stop: Int[Tensor, " patient"],
     observed: Bool[Tensor, " patient"],
@@ -664,6 +703,7 @@ def person_period(
     """
     start = torch.zeros_like(stop) if start is None else start
     check_outcome(stop.shape, stop, stop, observed, start)
+    refuse(stop.long() > MOST, stop, f"stop is {{value}}{{at}}; expected at most {MOST}")
     length = (stop - start).long()
     patient = torch.repeat_interleave(length)
     first_row = length.cumsum(0) - length

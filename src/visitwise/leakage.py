@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from visitwise import metrics
+from visitwise._explain import explained
 from visitwise._ragged import offsets_of, ranges, refuse, trusted
 from visitwise.cohort import Cohort
 from visitwise.functional import person_period
@@ -85,6 +86,7 @@ class LeakReport:
             raise ValueError("; ".join(finding.sentence for finding in self.findings))
 
 
+@explained
 def check_no_leak(
     cohort: Cohort,
     model: Model | None = None,
@@ -173,6 +175,7 @@ class _Found:
 # -------------------------------------------------------------------------------------------------- later visits edited
 
 
+@explained
 def edit_later_visits(visits: Visits, last_kept: Int[Tensor, " patient"], *, seed: int) -> Visits:
     """The same records up to one visit of each patient; all that comes after it is replaced at random.
 
@@ -417,7 +420,7 @@ class _Rows:
 
     In row `k` a column of zeros and ones has the AUC `1/2 + (share of cases with it - share of controls with it) / 2`,
     and the score is the mean over rows with the weights of `incident_dynamic_auc`. So a one adds `w_k / (2 cases_k)`
-    where the event fell and takes `w_k / (2 controls_k)` where it did not, and codes are judged by one sum each.
+    where the event fell and takes `w_k / (2 controls_k)` where it was survived, and codes are judged by one sum each.
     """
 
     def __init__(self, cohort: Cohort) -> None:
@@ -427,13 +430,14 @@ class _Rows:
         table = metrics.kaplan_meier(self.outcome)
         if score.weights is None:
             raise ValueError("the score has no weights")
-        cases, controls = (count.clamp(min=1).double() for count in (table.events, table.at_risk - table.events))
+        cases, controls = (count.clamp(min=1).double() for count in (table.events, table.survived))
         case, control = (score.weights / (2 * count) for count in (cases, controls))
         visit = rows.visit.cpu()
+        is_control = ~self.outcome.cut_short[rows.patient].cpu() | (visit < self.outcome.stop[rows.patient].cpu() - 1)
         at = (self.visits.visit_offsets[:-1][rows.patient] + rows.visit).cpu()
         self.row = at.numpy()
         self.adds = np.zeros(self.visits.n_visits)
-        self.adds[self.row] = torch.where(rows.event.cpu(), case[visit], -control[visit]).numpy()
+        self.adds[self.row] = torch.where(rows.event.cpu(), case[visit], -control[visit] * is_control).numpy()
 
     def auc(self, values: Array) -> float:
         """AUC of one number a visit; a missing one lies in the middle."""

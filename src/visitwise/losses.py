@@ -6,6 +6,7 @@
 import difflib
 import math
 from collections.abc import Mapping, Sequence
+from numbers import Real
 from typing import Any
 
 import torch
@@ -13,10 +14,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 
 from visitwise import functional as F
+from visitwise._explain import explained
 from visitwise.cohort import Outcome
 from visitwise.functional import Reduction
 
 
+@explained
 def outcome_nll(
     hazard_logits: Float[Tensor, "patient visit"], outcome: Outcome, reduction: Reduction = "mean"
 ) -> Float[Tensor, "..."]:
@@ -34,6 +37,7 @@ def outcome_nll(
     return F.hazard_nll(hazard_logits, outcome.stop, outcome.observed, outcome.start, exposure, reduction)
 
 
+@explained
 def outcome_competing_nll(
     cause_logits: Float[Tensor, "patient visit cause"], outcome: Outcome, reduction: Reduction = "mean"
 ) -> Float[Tensor, "..."]:
@@ -49,6 +53,7 @@ def outcome_competing_nll(
     return F.competing_risks_nll(cause_logits, outcome.stop, outcome.cause, outcome.start, exposure, reduction)
 
 
+@explained
 def outcome_horizon_nll(
     hazard_logits: Float[Tensor, "patient visit interval"], outcome: Outcome, reduction: Reduction = "mean"
 ) -> Float[Tensor, "..."]:
@@ -77,11 +82,13 @@ class HazardNLL(nn.Module):
         tensor(1.0397)
     """
 
+    @explained
     def __init__(self, censored_exposure: float = 1.0, reduction: Reduction = "mean") -> None:
         super().__init__()
         self.censored_exposure = censored_exposure
         self.reduction = reduction
 
+    @explained
     def forward(
         self,
         hazard_logits: Float[Tensor, "*patient visit"],
@@ -105,11 +112,13 @@ class HazardNLLFlat(nn.Module):
         tensor(1.3863)
     """
 
+    @explained
     def __init__(self, censored_exposure: float = 1.0, reduction: Reduction = "mean") -> None:
         super().__init__()
         self.censored_exposure = censored_exposure
         self.reduction = reduction
 
+    @explained
     def forward(
         self,
         hazard_logits: Float[Tensor, " row"],
@@ -134,11 +143,13 @@ class CompetingRisksNLL(nn.Module):
         tensor(0.6931)
     """
 
+    @explained
     def __init__(self, censored_exposure: float = 1.0, reduction: Reduction = "mean") -> None:
         super().__init__()
         self.censored_exposure = censored_exposure
         self.reduction = reduction
 
+    @explained
     def forward(
         self,
         cause_logits: Float[Tensor, "*patient visit cause"],
@@ -162,11 +173,13 @@ class HorizonNLL(nn.Module):
         tensor(2.9188)
     """
 
+    @explained
     def __init__(self, censored_exposure: float = 1.0, reduction: Reduction = "mean") -> None:
         super().__init__()
         self.censored_exposure = censored_exposure
         self.reduction = reduction
 
+    @explained
     def forward(
         self,
         hazard_logits: Float[Tensor, "*patient visit interval"],
@@ -183,6 +196,7 @@ class HorizonNLL(nn.Module):
 # ---------------------------------------------------------------------------------------------------- several tasks
 
 
+@explained
 def multi_task_loss(
     task_losses: Mapping[str, Float[Tensor, ""]], weights: Mapping[str, float | Float[Tensor, ""]]
 ) -> Float[Tensor, ""]:
@@ -213,6 +227,8 @@ def multi_task_loss(
         for what, value in (("loss", loss), ("weight", weights[name])):
             if isinstance(value, Tensor) and value.numel() != 1:
                 raise ValueError(f"the {what} of task {name!r} has shape {list(value.shape)}; expected one number")
+            if value.is_complex() if isinstance(value, Tensor) else not isinstance(value, Real):
+                raise TypeError(f"the {what} of task {name!r} is {value!r}; expected a real number")
         weight = _number(weights[name])
         if not 0 <= weight < math.inf:
             raise ValueError(f"the weight of task {name!r} is {weight:g}; expected a number, 0 or more")
@@ -253,6 +269,7 @@ class MultiTaskLoss(nn.Module):
         {'weight_stroke': 1.0, 'weight_pain': 0.5}
     """
 
+    @explained
     def __init__(
         self, losses: Mapping[str, nn.Module], weights: Mapping[str, float] | None = None, learnable: bool = False
     ) -> None:
@@ -282,6 +299,7 @@ class MultiTaskLoss(nn.Module):
             return {name: torch.exp(-self.get_parameter(f"log_variance_{name}")) for name in self.losses}
         return {name: self.get_buffer(f"weight_{name}") for name in self.losses}
 
+    @explained
     def forward(self, arguments: Mapping[str, Sequence[Any]]) -> Float[Tensor, ""]:
         """The total, from what each task's loss is called with, by name."""
         _check_names(arguments, self.losses, "arguments name")

@@ -14,6 +14,9 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from visitwise import functional as F
+from visitwise._checks import check_whole
+from visitwise._explain import explained
+from visitwise._ragged import refuse
 from visitwise.cohort import Cohort
 from visitwise.rows import run_in_rows
 from visitwise.staircase import run_in_stretches
@@ -47,6 +50,7 @@ class VisitEncoder(nn.Module):
     scale: Tensor
     centre: Tensor
 
+    @explained
     def __init__(self, schema: Schema, embedding: int = 64, *, time_features: bool = True) -> None:
         super().__init__()
         self.schema = schema
@@ -58,6 +62,7 @@ class VisitEncoder(nn.Module):
         self.n_features = embedding + 1 + 3 * time_features + 2 * len(schema.measurements) + len(schema.static)
 
     @torch.no_grad()
+    @explained
     def fit_scaling(self, visits: Visits) -> None:
         """Centre and scale of measurements and static features, from these visits: the training ones."""
         for place, values in enumerate([*visits.measurements.unbind(-1), *visits.static.unbind(-1)]):
@@ -68,8 +73,11 @@ class VisitEncoder(nn.Module):
                 # A column that does not vary in training tells nothing; divided by almost nothing, it would shout.
                 self.scale[place] = spread if spread > 1e-6 * max(1.0, abs(mean)) else 1.0
 
+    @explained
     def forward(self, visits: Visits) -> Float[Tensor, "visit feature"]:
         """The vectors of all visits, one after the other: no padding is embedded."""
+        if visits.day.device != (here := self.embedding.weight.device):
+            raise ValueError(f"visits are on the device {visits.day.device}; expected {here}, where the model is")
         codes = nn.functional.embedding_bag(
             visits.codes.long(),
             self.embedding.weight,
@@ -79,6 +87,7 @@ class VisitEncoder(nn.Module):
         )
         return torch.cat([codes, self._numbers(visits)], -1)
 
+    @explained
     def forward_dense(self, visits: Visits) -> Float[Tensor, "patient visit feature"]:
         """The same vectors by the textbook's way: embed the padded box, mask, sum, divide by the number of codes."""
         padded = visits.padded()
@@ -206,15 +215,14 @@ class _VisitRNN(nn.Module):
     @torch.no_grad()
     def _outputs_of_many(self, visits: Visits, batch_size: int) -> Float[Tensor, "patient visit output"]:
         """The same for any number of patients, without dropout and without gradients."""
-        if batch_size < 1:
-            raise ValueError(f"batch_size is {batch_size}; expected at least 1")
+        check_whole(batch_size, "batch_size")
         mask = visits.mask
         weight, here = self.head.weight, mask.device
         outputs = weight.new_full((*mask.shape, self.head.out_features), torch.nan, device=here)
         was_training = self.training
         self.eval()
         try:
-            for patients in torch.arange(len(visits), device=here).split(batch_size):
+            for patients in torch.arange(len(visits), device=here).split(int(batch_size)):
                 batch = self._outputs(visits.select(patients).to(weight.device)).to(here)
                 outputs[patients, : batch.shape[1]] = batch
         finally:
@@ -252,6 +260,7 @@ class SurvivalRNN(_VisitRNN):
         tensor([[0.0500, 0.0500]])
     """
 
+    @explained
     def __init__(
         self,
         schema: Schema,
@@ -273,6 +282,7 @@ class SurvivalRNN(_VisitRNN):
         self.settings["base_rate"] = base_rate
 
     @classmethod
+    @explained
     def for_cohort(cls, train: Cohort, **settings: Any) -> Self:
         """A model for cohorts like this one: its schema, its base rate, its scaling of measurements and statics.
 
@@ -286,11 +296,13 @@ class SurvivalRNN(_VisitRNN):
         model.encoder.fit_scaling(train.visits)
         return model
 
+    @explained
     def forward(self, visits: Visits) -> Float[Tensor, "patient visit"]:
         """Hazard logits at every visit; NaN after a patient's last, where there is nothing to predict."""
         return self._outputs(visits)[..., 0]
 
     @torch.no_grad()
+    @explained
     def predict(
         self, visits: Visits, *, start: Int[Tensor, " patient"] | None = None, batch_size: int = 1024
     ) -> Prediction:
@@ -343,6 +355,7 @@ class CompetingRisksRNN(_VisitRNN):
         torch.Size([1, 2, 3])
     """
 
+    @explained
     def __init__(
         self, schema: Schema, *, base_rates: Sequence[float] = (0.05, 0.05), **settings: Unpack[Settings]
     ) -> None:
@@ -352,6 +365,7 @@ class CompetingRisksRNN(_VisitRNN):
         self.settings["base_rates"] = list(base_rates)
 
     @classmethod
+    @explained
     def for_cohort(cls, train: Cohort, n_causes: int | None = None, **settings: Unpack[Settings]) -> Self:
         """A model for cohorts like this one: its schema, its base rates, its scaling of measurements and statics.
 
@@ -374,11 +388,13 @@ class CompetingRisksRNN(_VisitRNN):
         model.encoder.fit_scaling(train.visits)
         return model
 
+    @explained
     def forward(self, visits: Visits) -> Float[Tensor, "patient visit cause"]:
         """Cause logits at every visit, against "nothing"; NaN after a patient's last."""
         return self._outputs(visits)
 
     @torch.no_grad()
+    @explained
     def predict(
         self, visits: Visits, *, start: Int[Tensor, " patient"] | None = None, batch_size: int = 1024
     ) -> CausePrediction:
@@ -427,6 +443,7 @@ class HorizonRNN(_VisitRNN):
         torch.Size([1, 2, 5])
     """
 
+    @explained
     def __init__(
         self, schema: Schema, *, horizon: int = 8, base_rate: float = 0.05, **settings: Unpack[Settings]
     ) -> None:
@@ -436,6 +453,7 @@ class HorizonRNN(_VisitRNN):
         self.settings |= {"horizon": horizon, "base_rate": base_rate}
 
     @classmethod
+    @explained
     def for_cohort(cls, train: Cohort, horizon: int = 8, **settings: Unpack[Settings]) -> Self:
         """A model for cohorts like this one: its schema, its base rate, its scaling of measurements and statics.
 
@@ -449,11 +467,13 @@ class HorizonRNN(_VisitRNN):
         model.encoder.fit_scaling(train.visits)
         return model
 
+    @explained
     def forward(self, visits: Visits) -> Float[Tensor, "patient visit interval"]:
         """Hazard logits of the intervals after every visit; NaN after a patient's last."""
         return self._outputs(visits)
 
     @torch.no_grad()
+    @explained
     def predict(
         self, visits: Visits, *, start: Int[Tensor, " patient"] | None = None, batch_size: int = 1024
     ) -> HorizonPrediction:
@@ -481,6 +501,12 @@ def _history(visits: Visits, start: Tensor | None) -> Tensor:
     mask = visits.mask
     if start is None:
         return torch.zeros_like(mask)
+    if start.is_floating_point() or start.is_complex() or start.dtype == torch.bool:
+        raise ValueError(f"start has dtype {start.dtype}; expected whole numbers")
+    if start.device != mask.device:
+        raise ValueError(f"start is on the device {start.device}; expected {mask.device}, where the visits are")
+    message = "has the start {}; expected 0 to {}, the last visit"
+    refuse((start < 0) | (start >= visits.length), visits.patient_id, start, message, visits.length - 1)
     return torch.arange(mask.shape[1], device=mask.device) < start[:, None]
 
 

@@ -14,6 +14,8 @@ import matplotlib.pyplot as plt
 import torch
 from matplotlib.figure import Figure
 
+from visitwise._explain import explained
+
 FACT_MIME = "application/vnd.visitwise.fact+json"
 
 # Colours that mean something, as the site names them. A picture drawn in one of them changes with the reader's scheme;
@@ -42,6 +44,7 @@ TOKENS = {
 class Picture:
     """A figure as SVG with a sentence that says what it shows; Jupyter and the site both display it."""
 
+    @explained
     def __init__(self, svg: str, alt: str) -> None:
         self.svg = svg
         self.alt = alt
@@ -53,6 +56,7 @@ class Picture:
         return self.alt
 
 
+@explained
 def show(figure: Figure, alt: str) -> Picture:
     """Display a figure, with the sentence that a reader who cannot see it hears instead.
 
@@ -80,6 +84,7 @@ def show(figure: Figure, alt: str) -> Picture:
     return Picture(_for_pages(buffer.getvalue(), alt), alt)
 
 
+@explained
 def fact(name: str, value: SupportsFloat) -> None:
     """Publish a number under a name: the notebook shows it, and pages may quote it as `[0.685](fact:name)`.
 

@@ -20,6 +20,8 @@ from torch import Tensor, nn
 from torch.distributed.elastic.multiprocessing.errors import get_error_handler
 from torch.nn.parallel import DistributedDataParallel
 
+from visitwise._checks import check_whole
+from visitwise._explain import explained
 from visitwise.cohort import Cohort
 from visitwise.losses import outcome_nll
 from visitwise.model import SurvivalRNN
@@ -33,6 +35,7 @@ CPU = torch.device("cpu")
 LOST = ("closed by peer", "reset by peer", "Broken pipe", "Connection refused")
 
 
+@explained
 def exact_mean(loss_sum: Float[Tensor, ""], count: int) -> Float[Tensor, ""]:
     """The loss of this process, scaled so that the average of all processes' gradients is that of one mean over all.
 
@@ -58,8 +61,9 @@ def exact_mean(loss_sum: Float[Tensor, ""], count: int) -> Float[Tensor, ""]:
         >>> exact_mean(torch.tensor(6.0), count=4)
         tensor(1.5000)
     """
-    if count < 0:
-        raise ValueError(f"count is {count}; expected 0 or more")
+    check_whole(count, "count", least=0)
+    if loss_sum.dim() or loss_sum.is_complex():
+        raise ValueError(f"loss_sum is {loss_sum.dtype} of shape {list(loss_sum.shape)}; expected one real number")
     total, world = torch.tensor(count, device=loss_sum.device), 1
     if dist.is_initialized():
         world = dist.get_world_size()
@@ -79,6 +83,7 @@ def place() -> tuple[int, int]:
     return (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
 
 
+@explained
 def sum_over_processes(values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*shape"]:
     """The sum of what all processes hold, in every one of them; alone, the values themselves.
 
@@ -92,6 +97,7 @@ def sum_over_processes(values: Shaped[Tensor, "*shape"]) -> Shaped[Tensor, "*sha
 
 
 @torch.no_grad()
+@explained
 def begin_alike(model: nn.Module) -> None:
     """Every process gets the weights and buffers of process 0.
 
@@ -103,6 +109,7 @@ def begin_alike(model: nn.Module) -> None:
             dist.broadcast(values, 0)
 
 
+@explained
 def sum_gradients(model: nn.Module) -> None:
     """Every process gets the sum of all processes' gradients, in one message; alone, nothing happens.
 
@@ -126,6 +133,7 @@ def sum_gradients(model: nn.Module) -> None:
         each.grad = summed.view_as(each)
 
 
+@explained
 def device_of(choice: Device = "auto") -> torch.device:
     """Where this process computes: on a GPU of its own if there is one for each process of this machine, or the CPU.
 
@@ -180,6 +188,7 @@ def joined(device: torch.device = CPU) -> Iterator[int]:
         dist.destroy_process_group()
 
 
+@explained
 def step_gradients(
     model: SurvivalRNN, shares: Sequence[Cohort], means: Sequence[Mean], per: Unit
 ) -> Float[Tensor, "mean parameter"]:
@@ -213,6 +222,7 @@ def step_gradients(
 # ----------------------------------------------------------------------------------------------------- processes
 
 
+@explained
 def run_processes(
     work: Callable[..., Any], n_processes: int, *arguments: Any, timeout_seconds: float = 300
 ) -> list[Any]:

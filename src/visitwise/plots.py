@@ -5,6 +5,7 @@ everywhere, and a second sign always says it too: bars are hazards, a staircase 
 a hollow circle with an arrow is a patient who was still event-free when follow-up ended.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, runtime_checkable
 
@@ -18,6 +19,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from visitwise import metrics
+from visitwise._checks import MOST, check_real, check_whole
+from visitwise._explain import explained
 from visitwise.cohort import Cohort
 
 # Contrast 3.9 to 4.1 on white and on #1e2129 alike; see survival.mplstyle.
@@ -43,6 +46,7 @@ class HasHistory(Protocol):
     def validation_nll(self) -> Sequence[float]: ...
 
 
+@explained
 def hazard_and_survival(
     hazard: Float[Tensor, " visit"],
     survival: Float[Tensor, " visit"],
@@ -91,6 +95,7 @@ def hazard_and_survival(
     return axes
 
 
+@explained
 def timelines(cohort: Cohort, axes: Axes, *, patients: Sequence[int] | None = None) -> Axes:
     """One line a patient: visits as dots, rows at risk as a solid line, and how it ended.
 
@@ -119,6 +124,7 @@ def timelines(cohort: Cohort, axes: Axes, *, patients: Sequence[int] | None = No
     if not chosen:
         raise ValueError("no patient is given; expected at least one")
     for position in chosen:
+        check_whole(position, "one of patients", least=-MOST)
         if not 0 <= position < len(cohort):
             raise ValueError(
                 f"position {position} is given for {len(cohort)} patients; expected 0 to {len(cohort) - 1}"
@@ -135,6 +141,7 @@ def timelines(cohort: Cohort, axes: Axes, *, patients: Sequence[int] | None = No
     return _whole(axes)
 
 
+@explained
 def training_history(
     history: HasHistory, axes: Axes, *, baseline: float | None = None, oracle: float | None = None
 ) -> Axes:
@@ -179,6 +186,7 @@ def training_history(
     return axes
 
 
+@explained
 def calibration(result: metrics.Calibration, axes: Axes, *, log: bool = False) -> Axes:
     """Observed against predicted hazard by group, each with its 95 % interval; true hazards lie on the line.
 
@@ -213,6 +221,7 @@ def calibration(result: metrics.Calibration, axes: Axes, *, log: bool = False) -
     return axes
 
 
+@explained
 def learned_against_true(learned: Float[Tensor, "*rows"], true: Float[Tensor, "*rows"], axes: Axes) -> Axes:
     """Learned against true hazard of every row, on logarithmic axes; the darker, the more rows.
 
@@ -247,6 +256,7 @@ def learned_against_true(learned: Float[Tensor, "*rows"], true: Float[Tensor, "*
     return axes
 
 
+@explained
 def estimates(
     values: Mapping[str, float],
     truth: float,
@@ -278,6 +288,10 @@ def estimates(
     unknown = [name for name in (*wrong, *intervals) if name not in values]
     if unknown or not values:
         raise ValueError(f"there are estimates of {list(values)}; expected some, {unknown} among them")
+    for name, value in (*values.items(), ("truth", truth)):
+        check_real(value, name)
+        if not math.isfinite(value):
+            raise ValueError(f"{name} is {value!r}; expected a finite number")
     for place, (name, value) in enumerate(values.items()):
         role, sign, remark = ("wrong", "X", " (wrong)") if name in wrong else ("survival", "o", "")
         axes.vlines(truth, place - 0.22, place + 0.22, color=COLOURS["muted"], linewidth=3, alpha=0.6)
@@ -304,7 +318,7 @@ def _timeline(axes: Axes, cohort: Cohort, place: int) -> None:
     visits = np.arange(int(cohort.visits.length[place]))
     counted = (visits >= start) & (visits < stop)
     observed = bool(outcome.observed[place])
-    end = stop - 0.5 if observed else stop - 1 + float(outcome.censored_exposure[place])
+    end = stop - 0.5 if observed else stop - 1 + outcome.censored_exposure[place].item()
     muted: dict[str, Any] = {"color": COLOURS["muted"], "alpha": 0.6}
     if start > 0:
         axes.plot([0, start], [place, place], ":", linewidth=1.5, **muted)
@@ -361,6 +375,8 @@ def _fading(role: str = "hazard") -> LinearSegmentedColormap:
 
 
 def _array(values: Tensor) -> NDArray[np.float64]:
+    if values.is_complex():
+        raise TypeError(f"{values.dtype} is given; expected real numbers")
     return np.asarray(values.detach().cpu().double())
 
 

@@ -14,6 +14,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from visitwise._explain import explained
+from visitwise._ragged import check_lengths, check_vectors
 from visitwise.visits import Visits
 
 # What a blank gives a gate to read. A sigmoid of it is 0, in float64 too.
@@ -47,6 +48,7 @@ def lay_out(length: Int[Tensor, " patient"]) -> Layout:
         >>> rows.row.tolist(), rows.column.tolist(), rows.n_rows, rows.width
         ([1, 0, 1, 1], [4, 0, 7, 0], 2, 9)
     """
+    check_lengths(length)
     records = length.tolist()
     longest, with_blanks = max(records), sum(records) + len(records)
     if longest * len(records) <= with_blanks:
@@ -89,6 +91,7 @@ def run_in_rows(
     names, weights = map(list, zip(*recurrence.named_parameters(), strict=True))
     if names != ["weight_ih_l0", "weight_hh_l0", "bias_ih_l0", "bias_hh_l0"]:
         raise ValueError(f"the recurrence is {recurrence}; expected one layer with biases that reads forwards")
+    check_vectors(vectors, visits.day, weights[0])
     layout = lay_out(visits.length)
     # Cells in the kernel's own order: the first column, from row to row, then the second.
     begin = (layout.column * layout.n_rows + layout.row).to(vectors.device)

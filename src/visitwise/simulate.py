@@ -19,6 +19,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm import tqdm
 
+from visitwise._checks import check_real, check_whole
+from visitwise._explain import explained
 from visitwise._ragged import offsets_of, refuse
 from visitwise.cohort import Cohort, CohortWriter, Outcome
 from visitwise.visits import Schema, Visits
@@ -121,9 +123,11 @@ class Effects:
     fading: float = 0.0
     trend: float = 0.0
 
+    @explained
     def __post_init__(self) -> None:
         for field in fields(self):
-            if not np.isfinite(value := getattr(self, field.name)):
+            check_real(value := getattr(self, field.name), field.name)
+            if not np.isfinite(value):
                 raise ValueError(f"the effect {field.name} is {value}; expected a finite number")
 
 
@@ -206,7 +210,13 @@ class Simulator:
     censoring: Censoring = "independent"
     study_days: float = 1500.0
 
+    @explained
     def __post_init__(self) -> None:
+        for name in ("scale", "dropout", "gap_days", "record", "second_rate", "frailty", "study_days"):
+            check_real(getattr(self, name), name)
+        for name in ("event_rate", "intercept"):
+            if (given := getattr(self, name)) is not None:
+                check_real(given, name)
         if (self.event_rate is None) == (self.intercept is None):
             raise ValueError(f"event_rate is {self.event_rate} and intercept {self.intercept}; expected one to be None")
         if self.n_causes not in (1, 2):
@@ -215,8 +225,7 @@ class Simulator:
             raise ValueError("n_causes is 2 and event_rate None; expected event_rate, which sets both intercepts")
         if self.censoring not in get_args(Censoring):
             raise ValueError(f"censoring is {self.censoring!r}; expected one of {', '.join(get_args(Censoring))}")
-        if self.max_visits < 1:
-            raise ValueError(f"max_visits is {self.max_visits}; expected at least 1")
+        check_whole(self.max_visits, "max_visits")
         for name in ("event_rate", "second_rate"):
             if (rate := getattr(self, name)) is not None and not 0 < rate < 1:
                 raise ValueError(f"{name} is {rate}; expected more than 0 and less than 1")
@@ -234,6 +243,7 @@ class Simulator:
             if (value := getattr(self, name)) is not None and not np.isfinite(value):
                 raise ValueError(f"{name} is {value}; expected a finite number")
 
+    @explained
     def draw(self, n_patients: int, seed: int, *, progress: bool = False) -> Simulation:
         """A cohort of new patients: another seed, other patients; the same seed, the same bytes.
 
@@ -250,6 +260,7 @@ class Simulator:
         cause_hazard = torch.cat([part.cause_hazard for part in parts])
         return Simulation(cohort, cause_hazard.sum(-1), cause_hazard)
 
+    @explained
     def draw_to(self, folder: str | os.PathLike[str], n_patients: int, seed: int, *, progress: bool = False) -> None:
         """Write the cohort that `draw` gives to a folder, shard by shard, in memory that does not grow with it.
 
@@ -305,6 +316,7 @@ class Simulator:
         lives, events = np.random.SeedSequence(seed, spawn_key=(0, begin)).spawn(2)
         return _follow(self, _live(self, ids, lives), np.random.default_rng(events))
 
+    @explained
     def cause_hazard(self, visits: Visits) -> Float[Tensor, "visit cause"]:
         """True hazard of each cause in the interval after each visit, rebuilt from the record.
 
@@ -319,6 +331,7 @@ class Simulator:
             )
         return torch.from_numpy(_cause_hazard(_cause_logits(self, visits) + np.array(_intercepts(self))))
 
+    @explained
     def hazard(self, visits: Visits) -> Float[Tensor, " visit"]:
         """True hazard in the interval after each visit, rebuilt from the record: the oracle.
 
@@ -587,6 +600,7 @@ def _share_log_odds(logits: Float[np.ndarray, "visit cause"], lives: _Lives) -> 
     return log_odds
 
 
+@explained
 def draw_outcome(hazard: Float[Tensor, "patient visit"], *, dropout: float = 0.0, seed: int) -> Outcome:
     """Outcomes drawn from given hazards: the event in each interval with its hazard, if it has not happened before.
 
@@ -604,6 +618,8 @@ def draw_outcome(hazard: Float[Tensor, "patient visit"], *, dropout: float = 0.0
     """
     if not 0 <= dropout <= 1:
         raise ValueError(f"dropout is {dropout}; expected 0 to 1")
+    if hazard.dim() != 2 or len(hazard) == 0:
+        raise ValueError(f"hazard has shape {list(hazard.shape)}; expected [patient, visit], at least one patient")
     position, known = torch.arange(hazard.shape[0]), ~hazard.isnan()
     length = known.sum(1)
     refuse(length < 1, position, length, "has {} hazards; expected at least one")
@@ -614,7 +630,7 @@ def draw_outcome(hazard: Float[Tensor, "patient visit"], *, dropout: float = 0.0
         raise ValueError(f"patient {who} has the hazard {hazard[who, row]:g} in row {row}; expected 0 to 1")
     events, loss = (np.random.default_rng(child) for child in np.random.SeedSequence(seed, spawn_key=(2,)).spawn(2))
     n, width = hazard.shape
-    event_row = _event_row(hazard.nan_to_num(0.0).double().cpu().numpy(), events.random(n))
+    event_row = _event_row(hazard.nan_to_num(0.0).double().numpy(force=True), events.random(n))
     last = np.minimum(length.cpu().numpy(), _intervals_until_dropout(np.full(n, dropout), width, loss))
     observed = event_row < last
     return Outcome.of(torch.from_numpy(np.where(observed, event_row + 1, last)), torch.from_numpy(observed))

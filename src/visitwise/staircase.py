@@ -13,6 +13,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from visitwise._explain import explained
+from visitwise._ragged import check_lengths, check_vectors
 from visitwise.visits import Visits
 
 # What a call of the kernel costs besides its cells, and a step besides its patients, both counted in cells. Measured at
@@ -28,6 +30,7 @@ class Stretch(NamedTuple):
     n_patients: int
 
 
+@explained
 def stretches(length: Int[Tensor, " patient"], *, call: float = CALL, step: float = STEP) -> list[Stretch]:
     """The cheapest way to cut records of these lengths into stretches.
 
@@ -45,6 +48,7 @@ def stretches(length: Int[Tensor, " patient"], *, call: float = CALL, step: floa
         >>> stretches(torch.tensor([2, 9, 2, 2]), call=50)
         [Stretch(first=0, stop=9, n_patients=4)]
     """
+    check_lengths(length)
     ends, n_ending = np.unique(length.numpy(force=True), return_counts=True)
     cuts = np.concatenate([[0], ends])
     remaining = n_ending[::-1].cumsum()[::-1]
@@ -60,6 +64,7 @@ def stretches(length: Int[Tensor, " patient"], *, call: float = CALL, step: floa
     return found
 
 
+@explained
 def run_in_stretches(
     recurrence: nn.LSTM | nn.GRU, visits: Visits, vectors: Float[Tensor, "visit feature"]
 ) -> Float[Tensor, "visit hidden"]:
@@ -85,6 +90,7 @@ def run_in_stretches(
     """
     if recurrence.bidirectional:
         raise ValueError("the recurrence is bidirectional; expected one that reads forwards")
+    check_vectors(vectors, visits.day, next(recurrence.parameters()))
     length, by_length = visits.length.sort(descending=True, stable=True)
     begin = visits.visit_offsets[:-1][by_length]
     cut = stretches(length)

@@ -13,10 +13,13 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
+from visitwise._explain import explained
+
 Record = list[list[int]]
 Pooling = Literal["mean", "max", "attention"]
 
 
+@explained
 def collate(
     records: list[Record],
 ) -> tuple[Int[Tensor, "patient visit code"], Bool[Tensor, "patient visit code"], Bool[Tensor, "patient visit"]]:
@@ -52,6 +55,7 @@ def collate(
     return codes, code_mask, visit_mask
 
 
+@explained
 def weights_of_codes(
     scores: Float[Tensor, "*visit code"], code_mask: Bool[Tensor, "*visit code"], *, guard_empty: bool = False
 ) -> Float[Tensor, "*visit code"]:
@@ -72,6 +76,8 @@ def weights_of_codes(
         tensor([[0.5000, 0.5000, 0.0000],
                 [0.0000, 0.0000, 0.0000]])
     """
+    if code_mask.shape != scores.shape:
+        raise ValueError(f"code_mask has shape {list(code_mask.shape)}; expected {list(scores.shape)}, as the scores")
     scores = scores.masked_fill(~code_mask, -torch.inf)
     if guard_empty:
         # The NaN of an empty visit would not reach the scores, but anomaly detection would stop at it on the way back.
@@ -108,6 +114,7 @@ class TextbookLSTM(nn.Module):
         (torch.Size([2, 2]), 0.0)
     """
 
+    @explained
     def __init__(
         self,
         n_codes: int,
@@ -153,6 +160,7 @@ class TextbookLSTM(nn.Module):
                 drawn = random.uniform(-bound, bound, parameter.shape)
             parameter.copy_(torch.from_numpy(drawn))
 
+    @explained
     def forward(
         self,
         codes: Int[Tensor, "patient visit code"],
@@ -170,6 +178,7 @@ class TextbookLSTM(nn.Module):
         hazard: Tensor = torch.sigmoid(self.head(states)[..., 0])
         return hazard * visit_mask if self.mask_hazard else hazard
 
+    @explained
     def visit_vectors(
         self, codes: Int[Tensor, "patient visit code"], code_mask: Bool[Tensor, "patient visit code"]
     ) -> Float[Tensor, "patient visit feature"]:
@@ -188,6 +197,7 @@ class TextbookLSTM(nn.Module):
         return largest.where(kept.any(2, keepdim=True), 0) if self.guard_empty else largest
 
 
+@explained
 def clamp_and_log_nll(
     hazard: Float[Tensor, "patient visit"],
     stop: Int[Tensor, " patient"],
@@ -235,6 +245,7 @@ class Effect(NamedTuple):
 MASKS = ("code sum", "code count", "hazard", "loss")
 
 
+@explained
 def effects_of_masks(
     records: list[Record],
     stop: Int[Tensor, " patient"],
@@ -297,6 +308,7 @@ def effects_of_masks(
     ]
 
 
+@explained
 def change_in_company(model: TextbookLSTM, records: list[Record], patient: int) -> float:
     """How far a patient's hazards in this batch are from those alone: the largest difference at any visit made.
 

@@ -16,6 +16,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
+from visitwise._checks import check_whole
+from visitwise._explain import explained
 from visitwise._ragged import arrays_of
 from visitwise.cohort import Cohort, Outcome, require_disjoint
 from visitwise.functional import Reduction
@@ -56,6 +58,7 @@ class History:
         return min(range(len(self.validation_nll)), key=self.validation_nll.__getitem__)
 
 
+@explained
 def fit(
     model: Model,
     train: Cohort,
@@ -119,8 +122,7 @@ def fit(
     require_disjoint(*cohorts.values())
     _check_loss(loss, model)
     for name, value in (("epochs", epochs), ("batch_size", batch_size), ("patience", patience)):
-        if value < 1:
-            raise ValueError(f"{name} is {value}; expected at least 1")
+        check_whole(value, name)
     if padded_visits is None:
         padded_visits = STATES // model.recurrence.hidden_size
     rank, world = place()
@@ -179,6 +181,7 @@ def fit(
     return run.history
 
 
+@explained
 def evaluate_nll(
     model: Callable[[Visits], Tensor], cohort: Cohort, *, loss: OutcomeLoss = outcome_nll, batch_size: int = 1024
 ) -> float:
@@ -198,6 +201,7 @@ def evaluate_nll(
         >>> 0 < evaluate_nll(model, validation) < 1
         True
     """
+    check_whole(batch_size, "batch_size")
     return _total_nll(model, cohort, torch.arange(len(cohort)), loss, batch_size) / cohort.outcome.n_rows
 
 
@@ -206,7 +210,7 @@ def _total_nll(
     model: Callable[[Visits], Tensor], cohort: Cohort, patients: Tensor, loss: OutcomeLoss, batch_size: int = 1024
 ) -> float:
     """Negative log-likelihood of some patients' outcomes."""
-    batches = (cohort.select(some) for some in patients.split(batch_size) if len(some))
+    batches = (cohort.select(some) for some in patients.split(int(batch_size)) if len(some))
     parts = (part for batch in batches for part in _parts(model, batch, padded_visits=4096))
     return sum(loss(model(part.visits), part.outcome, "sum").item() for part in parts)
 
@@ -222,6 +226,7 @@ def _parts(model: Callable[[Visits], Tensor], batch: Cohort, padded_visits: int)
 # ------------------------------------------------------------------------------------------------- models on disk
 
 
+@explained
 def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     """Write a model: its weights, its kind and settings, and the names of its inputs.
 
@@ -249,6 +254,7 @@ def save_model(model: Model, path: str | os.PathLike[str]) -> None:
     unfinished.replace(path)
 
 
+@explained
 def load_model(path: str | os.PathLike[str]) -> Model:
     """A model written by `save_model`, from its folder or its file. Numbers and JSON are read; nothing is unpickled.
 
@@ -375,7 +381,14 @@ def _below(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
 def _save(tensors: Mapping[str, Tensor], path: Path, model: Mapping[str, Any]) -> None:
     """Write weights and, in the same file, which model they belong to; on the disk when this returns."""
     metadata = {"visitwise": json.dumps(model, ensure_ascii=False)}
-    save_file({name: value.contiguous() for name, value in tensors.items()}, path, metadata)
+    path.touch()
+    mode = path.stat().st_mode
+    try:
+        save_file({name: value.contiguous() for name, value in tensors.items()}, path, metadata)
+    except SafetensorError as error:
+        path.unlink(missing_ok=True)
+        raise OSError(f"{path} cannot be written: {error}") from error
+    path.chmod(mode)  # `save_file` lets nobody else read it
     with path.open("rb") as written:
         os.fsync(written.fileno())
 

@@ -17,7 +17,8 @@ from jaxtyping import Bool, Float, Int, Shaped
 from torch import Tensor
 from torch.nn.utils.rnn import PackedSequence
 
-from visitwise._ragged import arrays_of, offsets_of, ranges, refuse, trusted
+from visitwise._explain import explained
+from visitwise._ragged import arrays_of, at, check_one_each, check_positions, offsets_of, ranges, refuse, trusted
 
 PADDING = "<padding>"
 CHUNK = 8_192  # patients that are read at a time where all are wanted
@@ -38,6 +39,7 @@ class Schema:
     static: tuple[str, ...] = ()
     measurements: tuple[str, ...] = ()
 
+    @explained
     def __post_init__(self) -> None:
         if not self.codes or self.codes[0] != PADDING:
             raise ValueError(f"the code names begin with {self.codes[:1]}; expected {PADDING!r} first")
@@ -48,6 +50,7 @@ class Schema:
                 raise ValueError(f"the {kind} names hold {repeated[0]!r} twice; expected each name once")
 
     @classmethod
+    @explained
     def of(cls, codes: Sequence[str], static: Sequence[str] = (), measurements: Sequence[str] = ()) -> Self:
         """A schema from the code names alone, without the padding."""
         return cls((PADDING, *codes), tuple(static), tuple(measurements))
@@ -93,11 +96,13 @@ class Visits:
     measurements: Float[Tensor, "visit measurement"]
     schema: Schema
 
+    @explained
     def __post_init__(self) -> None:
         check_sizes(self)
         _check_visits(self)
 
     @classmethod
+    @explained
     def from_lists(
         cls,
         codes: Sequence[Sequence[Sequence[str]]],
@@ -147,10 +152,10 @@ class Visits:
             codes=torch.tensor([position[name] for visit in flat for name in visit], dtype=torch.int32),
             code_offsets=offsets_of([len(visit) for visit in flat]),
             visit_offsets=offsets_of([len(visits) for visits in codes]),
-            day=torch.tensor([when for days in day for when in days], dtype=torch.float64),
-            patient_id=torch.tensor(ids, dtype=torch.int64),
-            static=torch.tensor(static if static is not None else [[]] * len(ids), dtype=torch.float32),
-            measurements=torch.tensor(measured, dtype=torch.float32),
+            day=_numbers("day", [when for days in day for when in days], torch.float64),
+            patient_id=_numbers("patient_id", ids, torch.int64),
+            static=_numbers("static", static if static is not None else [[]] * len(ids), torch.float32),
+            measurements=_numbers("measurements", measured, torch.float32),
             schema=schema,
         )
 
@@ -184,7 +189,7 @@ class Visits:
     def gap(self) -> Float[Tensor, " visit"]:
         """Days since the patient's previous visit; 0 at the first."""
         gap = self.day.diff(prepend=self.day[:1])
-        return gap.index_fill(0, self.visit_offsets[:-1], 0.0)
+        return gap.index_fill(0, self.visit_offsets[:-1].long(), 0.0)
 
     def last_known(self) -> tuple[Float[Tensor, "visit measurement"], Bool[Tensor, "visit measurement"]]:
         """Each measurement's latest value up to and including each visit, NaN if none, and whether there is one."""
@@ -202,13 +207,16 @@ class Visits:
         length = self.length
         return torch.arange(int(length.max()), device=length.device) < length[:, None]
 
+    @explained
     def pad(self, values: Shaped[Tensor, "visit *rest"], fill: float = 0.0) -> Shaped[Tensor, "patient width *rest"]:
         """Values at every visit, laid out as `[patient, visit, ...]` with `fill` after a patient's last visit."""
+        check_one_each("values", values, self.day)
         n_patients, width = len(self), int(self.length.max())
         box = values.new_full((n_patients * width, *values.shape[1:]), fill)
         box = box.index_copy(0, self.patient * width + self.index, values)
         return box.reshape(n_patients, width, *values.shape[1:])
 
+    @explained
     def unpad(self, padded: Shaped[Tensor, "patient width *rest"]) -> Shaped[Tensor, "visit *rest"]:
         """The values at real visits of a padded box; the inverse of `pad`."""
         expected = (len(self), int(self.length.max()))
@@ -218,8 +226,10 @@ class Visits:
             )
         return padded[self.patient, self.index]
 
+    @explained
     def pack(self, values: Shaped[Tensor, "visit *rest"]) -> PackedSequence:
         """Values at every visit as torch's `PackedSequence`: all first visits, then all second visits, and so on."""
+        check_one_each("values", values, self.day)
         length = self.length
         sorted_indices = length.argsort(descending=True, stable=True)
         rank = sorted_indices.argsort()
@@ -227,6 +237,7 @@ class Visits:
         batch_sizes = torch.bincount(self.index).cpu()
         return PackedSequence(values[order], batch_sizes, sorted_indices, rank)
 
+    @explained
     def unpack(self, packed: PackedSequence) -> Shaped[Tensor, "visit *rest"]:
         """The values of a packed sequence in the order of the flat arrays; the inverse of `pack`."""
         if packed.data.shape[0] != self.n_visits:
@@ -255,10 +266,12 @@ class Visits:
 
     # --------------------------------------------------------------------------------------------- patients in, out
 
+    @explained
     def select(self, patients: Int[Tensor, " chosen"], length: Int[Tensor, " chosen"] | None = None) -> "Visits":
         """The visits of the patients at these positions, in this order; only their first `length` visits if given."""
         # Offsets without the last one, so that -1 is the last patient here too.
-        begin = self.visit_offsets[:-1][patients]
+        check_positions(patients, len(self), self.visit_offsets.device)
+        begin = at(self.visit_offsets[:-1], patients)
         recorded = self.visit_offsets[1:][patients] - begin
         if recorded.shape[0] == 0:
             raise ValueError("0 patients are selected; expected at least one")
@@ -286,6 +299,7 @@ class Visits:
             schema=self.schema,
         )
 
+    @explained
     def to(self, device: torch.device | str) -> "Visits":
         """The same visits on another device."""
         moved = {name: values.to(device) for name, values in arrays_of(self).items()}
@@ -316,6 +330,12 @@ class _Chosen(Visits):
         object.__setattr__(self, name, values)
         return values
 
+    def __getstate__(self) -> dict[str, Any]:
+        """What pickle carries: the patients chosen, and none of the others."""
+        if self._of is None:
+            return self.__dict__
+        return {"schema": self.schema, **arrays_of(self._of.select(self._patients))}
+
     @property
     def n_visits(self) -> int:
         return int(self.length.sum())
@@ -323,9 +343,10 @@ class _Chosen(Visits):
     def select(self, patients: Int[Tensor, " chosen"], length: Int[Tensor, " chosen"] | None = None) -> Visits:
         if self._of is None:  # made by `dataclasses.replace`, with arrays of its own
             return super().select(patients, length)
-        return self._of.select(self._patients[patients], length)
+        return self._of.select(at(self._patients, patients), length)
 
 
+@explained
 def chosen(visits: Visits, patients: Int[Tensor, " chosen"]) -> Visits:
     """What `visits.select(patients)` gives, but nothing is copied before it is needed.
 
@@ -338,6 +359,8 @@ def chosen(visits: Visits, patients: Int[Tensor, " chosen"]) -> Visits:
         >>> chosen(visits, torch.tensor([1])).day.tolist()
         [0.0, 30.0]
     """
+    check_positions(patients, len(visits), visits.visit_offsets.device)
+    at(visits.patient_id, patients)  # each of them is there
     return trusted(_Chosen, _of=visits, _patients=patients, schema=visits.schema)
 
 
@@ -348,6 +371,9 @@ def _check_lists(
         if lists is not None and len(lists) != len(ids):
             raise ValueError(f"there are {name} of {len(lists)} patients and {len(ids)} ids; expected as many")
     for place, (who, visits) in enumerate(zip(ids, codes, strict=True)):
+        for name, lists in {"codes": codes, **others}.items():
+            if lists is not None and not hasattr(lists[place], "__len__"):
+                raise ValueError(f"patient {who} has {lists[place]!r} for {name}; expected a list, one entry a visit")
         for name, lists in others.items():
             if lists is not None and len(lists[place]) != len(visits):
                 given = f"codes for {len(visits)} visits and {name} for {len(lists[place])}"
@@ -359,13 +385,35 @@ def _check_lists(
             raise ValueError(f"patient {who} has the text {texts[0]!r} for a visit; expected a list of codes")
 
 
+def _numbers(name: str, numbers: object, dtype: torch.dtype) -> Tensor:
+    """Nested lists as a tensor."""
+    try:
+        return torch.tensor(numbers, dtype=dtype)
+    except (
+        TypeError,
+        ValueError,
+        RuntimeError,
+    ) as error:  # also where a number is too large, or lists differ in length
+        kind = "numbers" if dtype.is_floating_point else "whole numbers"
+        raise ValueError(
+            f"{name} cannot be made a tensor: {error}; expected lists of {kind} as long as each other"
+        ) from error
+
+
+_ARRAYS = ("codes", "code_offsets", "visit_offsets", "day", "patient_id", "static", "measurements")
+
+
+@explained
 def check_sizes(visits: Visits) -> None:
     """Refuse arrays and offsets that do not fit each other; reads no more than the offsets.
 
     Raises:
         ValueError: A shape or an offset is not as the others ask; names the array.
     """
-    n_visits, n_patients = visits.day.shape[0], visits.patient_id.shape[0]
+    for name in _ARRAYS:
+        if not isinstance(values := getattr(visits, name), Tensor):
+            raise TypeError(f"{name} is a {type(values).__name__}; expected a tensor")
+    n_visits, n_patients = visits.day.shape[:1].numel(), visits.patient_id.shape[:1].numel()
     if n_patients == 0:
         raise ValueError("there are 0 patients; expected at least one")
     expected = {
@@ -376,9 +424,16 @@ def check_sizes(visits: Visits) -> None:
         "static": [n_patients, len(visits.schema.static)],
         "measurements": [n_visits, len(visits.schema.measurements)],
     }
-    for name, shape in expected.items():
-        if list(getattr(visits, name).shape) != shape:
-            raise ValueError(f"{name} has shape {list(getattr(visits, name).shape)}; expected {shape}")
+    for name, values in arrays_of(visits).items():
+        shape = expected.get(name, [values.numel()])
+        if list(values.shape) != shape:
+            raise ValueError(f"{name} has shape {list(values.shape)}; expected {shape}")
+        real = name in ("day", "static", "measurements")
+        if values.is_floating_point() != real or values.is_complex() or values.dtype == torch.bool:
+            kind = "floating point numbers" if real else "whole numbers"
+            raise ValueError(f"{name} has dtype {values.dtype}; expected {kind}")
+        if values.device != visits.day.device:
+            raise ValueError(f"{name} is on the device {values.device}; expected {visits.day.device}, where day is")
     for name, ends in (("code_offsets", visits.codes.shape[0]), ("visit_offsets", n_visits)):
         offsets = getattr(visits, name)
         if int(offsets[0]) != 0 or int(offsets[-1]) != ends or bool((offsets.diff() < 0).any()):

@@ -15,9 +15,11 @@ from torch import Tensor
 from torch.nn.functional import logsigmoid
 
 from visitwise._checks import check_finite, check_logits, check_outcome, check_probability, refuse, sizes, widen
+from visitwise._explain import explained
 from visitwise.functional import Reduction, _reduce, _survived_nll, event_probability, survival
 
 
+@explained
 def best_hazards(loss: Callable[..., Tensor], hazard: Float[Tensor, " visit"]) -> Float[Tensor, " visit"]:
     """The hazards that a loss likes best where the true ones are known: equal to them if the loss is proper.
 
@@ -61,6 +63,7 @@ def best_hazards(loss: Callable[..., Tensor], hazard: Float[Tensor, " visit"]) -
 # ------------------------------------------------------------------------------------------------------ rows weighed
 
 
+@explained
 def event_weighted_nll(
     hazard_logits: Float[Tensor, "*patient visit"],
     stop: Int[Tensor, "*patient"],
@@ -88,6 +91,7 @@ def event_weighted_nll(
     return _sum_rows(torch.where(rows.event, event_weight * surprise, surprise), rows, reduction)
 
 
+@explained
 def unweighted_logits(
     hazard_logits: Float[Tensor, "*batch visit"], event_weight: float
 ) -> Float[Tensor, "*batch visit"]:
@@ -101,6 +105,7 @@ def unweighted_logits(
     return widen(hazard_logits) - math.log(event_weight)
 
 
+@explained
 def focal_loss(
     hazard_logits: Float[Tensor, "*patient visit"],
     stop: Int[Tensor, "*patient"],
@@ -133,6 +138,7 @@ def focal_loss(
     return _sum_rows(torch.where(rows.event, alpha * cost, (1 - alpha) * cost), rows, reduction)
 
 
+@explained
 def unfocused_logits(
     hazard_logits: Float[Tensor, "*batch visit"], gamma: float = 2.0, alpha: float = 0.25
 ) -> Float[Tensor, "*batch visit"]:
@@ -152,6 +158,7 @@ def unfocused_logits(
     return math.log((1 - alpha) / alpha) + gamma * z + survived - event
 
 
+@explained
 def row_weighted_nll(
     hazard_logits: Float[Tensor, "*patient visit"],
     stop: Int[Tensor, "*patient"],
@@ -183,6 +190,7 @@ def row_weighted_nll(
     return _sum_rows(weight * _surprise(rows), rows, reduction)
 
 
+@explained
 def squared_error(
     hazard_logits: Float[Tensor, "*patient visit"],
     stop: Int[Tensor, "*patient"],
@@ -206,6 +214,7 @@ def squared_error(
     return _sum_rows((rows.logits.sigmoid() - rows.event.float()) ** 2, rows, reduction)
 
 
+@explained
 def gaussian_nll(
     hazard_logits: Float[Tensor, "*patient visit"],
     log_variance: Float[Tensor, "*patient visit"],
@@ -237,6 +246,7 @@ def gaussian_nll(
 # ------------------------------------------------------------------------------------- penalties, to be added to one
 
 
+@explained
 def calibration_penalty(
     hazard_logits: Float[Tensor, "*patient visit"],
     stop: Int[Tensor, "*patient"],
@@ -263,6 +273,7 @@ def calibration_penalty(
     return (hazards / n_rows - observed.to(hazards.dtype).sum() / (n_rows if per == "row" else observed.numel())) ** 2
 
 
+@explained
 def smoothness_penalty(
     hazard_logits: Float[Tensor, "*patient visit"],
     stop: Int[Tensor, "*patient"],
@@ -288,6 +299,7 @@ def smoothness_penalty(
 # -------------------------------------------------------------------------------------------------- patients in pairs
 
 
+@explained
 def ranking_loss(
     hazard_logits: Float[Tensor, "patient visit"],
     stop: Int[Tensor, " patient"],

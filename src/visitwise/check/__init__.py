@@ -13,6 +13,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from visitwise._explain import explained
+
 
 class Mistake(NamedTuple):
     """A wrong formula, and what to say to somebody who used it."""
@@ -99,6 +101,7 @@ def same(guess: object, truth: object, *, mistakes: Mapping[str, object] | None 
     return Answer(f"{_shown(guess)} is not it.", right=False)
 
 
+@explained
 def values(table: Mapping[str, Mistake], *inputs: Tensor) -> dict[str, float | Tensor]:
     """What each wrong formula of a table gives for these inputs, by its sentence.
 

@@ -11,6 +11,7 @@ from jaxtyping import Float
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from visitwise import _explain
 from visitwise.check import Mistake
 from visitwise.factorization import reconstruction_loss
 
@@ -20,6 +21,8 @@ FOLDERS = (str(Path(torch.__file__).parent), str(Path(__file__).parents[1]))
 def calls(call: Callable[[], object]) -> list[tuple[int, str]]:
     """Every Python function of torch and of this package that a call goes through, in order, with how deep it lies.
 
+    What stands around a function of this package to word its errors is left out.
+
     Examples:
         >>> loss = nn.L1Loss()
         >>> calls(lambda: loss(torch.zeros(1), torch.ones(1)))[:3]
@@ -28,11 +31,14 @@ def calls(call: Callable[[], object]) -> list[tuple[int, str]]:
     entered: list[tuple[int, str]] = []
     here = sys._getframe()
 
+    def counts(frame: FrameType) -> bool:
+        return frame.f_code.co_filename.startswith(FOLDERS) and frame.f_code.co_filename != _explain.__file__
+
     def record(frame: FrameType, event: str, _: object) -> None:
-        if event == "call" and frame.f_code.co_filename.startswith(FOLDERS):
+        if event == "call" and counts(frame):
             depth, outer = 0, frame.f_back
             while outer is not None and outer is not here:
-                depth += outer.f_code.co_filename.startswith(FOLDERS)
+                depth += counts(outer)
                 outer = outer.f_back
             entered.append((depth, frame.f_code.co_qualname))
 
