@@ -250,7 +250,7 @@ def learned_against_true(learned: Float[Tensor, "*rows"], true: Float[Tensor, "*
             raise ValueError(f"{name} hazards include {_first_wrong(values)}; expected numbers above 0, at most 1")
     bottom, top = float(min(x.min(), y.min())) / 1.3, min(float(max(x.max(), y.max())) * 1.3, 1.0)
     extent = tuple(np.log10([bottom, top, bottom, top]))
-    axes.hexbin(x, y, gridsize=36, xscale="log", yscale="log", bins="log", mincnt=1, cmap=_fading(), extent=extent)
+    axes.hexbin(x, y, gridsize=32, xscale="log", yscale="log", bins="log", mincnt=1, cmap=_fading(), extent=extent)
     _identity(axes, bottom, top, "learned = true", True, (0.98, 0.04), 0)
     axes.set(xlabel="true hazard", ylabel="learned hazard")
     return axes
