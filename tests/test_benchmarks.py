@@ -126,9 +126,21 @@ def test_the_dense_way_has_as_many_visits_and_codes(few: Cohort) -> None:
     even = even_cohort(10, 7, 3, seed=0)
     assert even.visits.length.unique().tolist() == [7]
     assert even.visits.code_offsets.diff().unique().tolist() == [3]
-    _, longer = training_speed.dense_like(few)
-    visits = few.visits.n_visits / len(few)
-    assert longer == pytest.approx(visits / round(visits))
+    like = training_speed.even_like(few, 9)
+    assert like.visits.length.unique().tolist() == [9]
+    assert abs(like.visits.n_visits - few.visits.n_visits) <= 4
+    assert len(like.visits.codes) == pytest.approx(len(few.visits.codes), rel=0.2)
+
+
+def test_steps_of_all_ways_take_as_many_visits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(training_speed, "PATIENTS", 60)
+    shape = training_speed.Shape("small", "", 50, about(4, 0.5, 12), about(3, 0.5, 6))
+    arms, steps, visits = training_speed.arms_of(shape, 30)
+    assert arms.keys() == steps.keys() == visits.keys()
+    taken = {name: step() * visits[name] for name, step in arms.items()}
+    assert visits["dense"] < visits["longest"]
+    for name, each in taken.items():
+        assert each == pytest.approx(taken["default"], abs=visits[name]), name
 
 
 def test_the_three_losses_that_are_timed_are_one() -> None:
