@@ -188,6 +188,7 @@ def press(slider: Control) -> Iterator[str]:
     for key in SIDEWAYS_KEYS if after["sideways"] else ALL_KEYS:
         before = after
         slider.live.page.keyboard.press(key)
+        slider.live.settle()
         after = slider.see()
         up = key in RISING
         if before["now"] == (before["high"] if up else before["low"]):

@@ -244,6 +244,7 @@ def test_keys_work_every_button_and_choice_and_the_numbers_stay_the_packages(liv
             control.node.focus()
             before = control.see()
             live.page.keyboard.press(key)
+            live.settle()
             wrong += control.problems(before, control.see(), key)
     assert wrong == []
 

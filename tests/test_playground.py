@@ -304,6 +304,10 @@ def listen_for_requests(live: Live) -> list[str]:
     block = '[data-live="widgets/playground"]'
     live.page.locator(block).dispatch_event("pointerenter")
     live.page.wait_for_selector(f"{block}:not([data-later])")
+    # The theme's script starts at the first sign of a hand, and asks for the site's map when it has started.
+    live.page.mouse.move(5, 5)
+    live.page.keyboard.press("Shift")
+    until(live.page, "performance.getEntriesByType('resource').some((one) => one.name.endsWith('/sitemap.xml'))")
     asked: list[str] = []
     mine = ("favicon.svg", "/assets/widgets/own_model.js")  # the module that reads files comes when one is given
     live.page.on("request", lambda one: None if one.url.endswith(mine) else asked.append(one.url))

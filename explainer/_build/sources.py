@@ -1,7 +1,7 @@
 """The shipped lines on a page: `[shipped code](source:visitwise.functional.hazard_nll)` alone on a line.
 
-The lines come from `src/` without being imported, so that building the site needs no torch, and without the docstring,
-because the page itself explains them.
+The lines come from `src/` without being imported, so that building the site needs no torch. They come without the
+docstring, because the page itself explains them, and without `@explained`, which words errors and does nothing else.
 """
 
 import ast
@@ -68,12 +68,12 @@ def _find(tree: ast.Module, names: list[str], target: str) -> Definition:
 def _without_docstring(text: str, definition: Definition) -> str:
     lines = text.splitlines()
     start = min([definition.lineno, *(d.lineno for d in definition.decorator_list)])
-    left_out: set[int] = set()
+    left_out = {d.lineno for d in definition.decorator_list if isinstance(d, ast.Name) and d.id == "explained"}
     first = definition.body[0]
     if ast.get_docstring(definition) is not None and len(definition.body) > 1:
         assert first.end_lineno
         # The lines down to the next statement, less any comment that stands between.
-        left_out = set(range(first.lineno, first.end_lineno + 1))
+        left_out |= set(range(first.lineno, first.end_lineno + 1))
         if not lines[first.end_lineno].strip():
             left_out.add(first.end_lineno + 1)
     kept = [lines[n - 1] for n in range(start, (definition.end_lineno or start) + 1) if n not in left_out]

@@ -32,10 +32,10 @@ class Outcome:
 
     Args:
         start: First row whose outcome counts; earlier visits are history only.
-        stop: Number of the row after the last one: rows `start <= k < stop` are known.
-        cause: 0 if the patient was still event-free after row `stop - 1` (censored); otherwise the number of the cause
-            whose event happened in that row, 1 where there is only one.
-        censored_exposure: Share of the last interval that a censored patient was followed through.
+        stop: Number of the row after the last one: rows `start <= k < stop` are at risk.
+        cause: 0 if the patient was event-free for as long as row `stop - 1` was followed (censored); otherwise the
+            number of the cause whose event happened in that row, 1 where there is only one.
+        censored_exposure: Share of the last interval that a censored patient was followed through: 1 to its end.
         followup_days: Days from the patient's time origin to the event or the end of follow-up, NaN if not recorded.
 
     Raises:
@@ -133,7 +133,7 @@ class Outcome:
 
     @property
     def n_rows(self) -> int:
-        """Number of intervals of all patients together whose outcome is known."""
+        """Number of intervals at risk of all patients together; one that was followed in part is one, too."""
         return int((self.stop - self.start).sum())
 
     @explained

@@ -688,7 +688,7 @@ def person_period(
 ) -> PersonPeriod:
     """One row for each interval a patient was at risk in, marked if the event happened there.
 
-    Binary cross-entropy over these rows, summed, *is* `hazard_nll` with `reduction="sum"`.
+    Binary cross-entropy over these rows, summed, *is* `hazard_nll` with `reduction="sum"` and all exposures 1.
 
     Raises:
         ValueError: A `stop` is not above its `start`.

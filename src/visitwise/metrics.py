@@ -679,7 +679,8 @@ def d_calibration(
 
     Nothing is drawn at random, but spread patients vary less than counted ones, and a chi-squared test on their shares
     would let too much pass. So the p-value is that of a score test, with the covariance that the patients' own shares
-    have. It asks for a few hundred patients, and for losses that have nothing to do with risk.
+    have. It asks for a few hundred patients, and for losses that have nothing to do with risk. Where last rows were
+    followed in part, it is approximate, and with many patients finds fault with true hazards.
 
     Args:
         hazard: `[patient, visit]` (padding is not read), or one number per row at risk, patient by patient.
@@ -759,6 +760,8 @@ def _wilson(share: Array, rows: Array, z: float = 1.959964) -> tuple[Array, Arra
 @explained
 def nll_per_row(hazard_logits: Float[Tensor, "patient visit"], outcome: Outcome) -> float:
     """Mean negative log-likelihood of a row at risk: the number to compare between models on the same patients.
+
+    A row that was followed in part is a row, too, so that its level says little where there are many of these.
 
     Raises:
         ValueError: As in `visitwise.functional.hazard_nll`.
