@@ -60,7 +60,8 @@ print(mine)
 #
 # First the flow chart: whom you lose by your choices. Then a table one, and columns that look like a leak. Where follow-up
 # ends between two visits, the interval after the last one is unfinished: nobody knows how it ended, and it counts for
-# nothing unless `--censored-exposure` says which share of it does.
+# nothing unless `--censored-exposure` says which share of it does. (The simulator lets nobody leave inside an interval, so
+# that 1 would be right [for its patients alone](guide_meds.py); nothing is the usual choice for records.)
 
 # %%
 run("visitwise describe sample --config mine.toml")

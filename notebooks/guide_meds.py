@@ -114,10 +114,11 @@ assert flow.dropped["with a code of an event"] > flow.kept["events"]
 # `study.cohort` is a cohort like those of the chapters, `study.train`, `study.tuning` and `study.held_out` are its parts, as
 # the dataset splits them.
 #
-# An *unfinished interval* began with a visit, and follow-up ended before the next one. Nobody saw how it went on.
+# An *unfinished interval* began with a visit, and follow-up ended inside it. Nobody saw how it went on.
 # `censored_exposure` says how much of it counts as survived. Nothing is right where the next visit may come on any day, one
-# half where visits come at regular intervals. An interval that ends in an event, or with a visit, counts in full. The
-# simulator lets patients leave only when an interval is over, so that here, for once, 1 would be right.
+# half where visits come at regular intervals. An interval that ends in an event counts in full, and so do those before a
+# visit at which follow-up ends. The simulator lets patients leave only when an interval is over, so that here, for once, 1
+# would be right.
 #
 # ## 4. The choices that change the cohort
 #

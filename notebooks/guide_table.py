@@ -102,9 +102,10 @@ outcomes.head(4)
 print(study.flow)
 
 # %% [markdown]
-# An *unfinished interval* began with a visit, and follow-up ended before the next: nobody saw how it went on. It does not
-# count, unless `censored_exposure` in the [definition](../explainer/reference/definition.md) says how much of it does; an
-# interval that ends in an event or with a visit always counts in full.
+# An *unfinished interval* began with a visit, and follow-up ended inside it: nobody saw how it went on. It does not count,
+# unless `censored_exposure` in the [definition](../explainer/reference/definition.md) says how much of it does. An interval
+# that ends in an event counts in full, and so do those before a visit at which follow-up ends, such as the last that you know
+# of.
 
 # %%
 assert study.flow.read["records"] == len(events)
@@ -117,7 +118,9 @@ assert study.cohort.visits.schema.measurements == ("systolic",)
 #
 # ## 3. polars, and days instead of dates
 #
-# Both kinds of frame give the same study. So does a table without dates, whose times are numbers of days.
+# Both kinds of frame give the same study. So does a table without dates, whose times are numbers of days. A number is a
+# moment, though, and a date lasts through its day: an end of `60` is the beginning of day 60, an end of `2015-03-02` the end
+# of that day. (Here nothing is recorded on such a day, so that the rows are the same.)
 
 # %%
 first_day = pd.Timestamp("2015-01-01")

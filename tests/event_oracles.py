@@ -43,6 +43,7 @@ class Patient:
     exposure: float = 1.0
     unfinished: bool = False
     later_event: bool = False
+    without_end: bool = False
 
 
 def fits(name: str, code: str) -> bool:
@@ -94,15 +95,17 @@ def gap_of(definition: CohortDefinition) -> float:
     return float(definition.visit.removeprefix("gap:").removesuffix("h")) * 3_600_000_000
 
 
-def visits_of(rows: Sequence[Row], definition: CohortDefinition) -> list[Visit]:
-    """Every visit, by its close; a cause's record is in one only where a column says so."""
+def visits_of(rows: Sequence[Row], definition: CohortDefinition, counted: float = -math.inf) -> list[Visit]:
+    """Every visit, by its close; a cause's record is in one only where a column says so, and until what is counted."""
     stretches: dict[object, list[Row]] = {}
     before, number = None, 0
     for row in rows:
         kind = role(row.code, definition)
         belongs = kind in ("input", "encounter") or is_index(row.code, definition)
-        belongs |= isinstance(kind, int) and definition.visit.startswith("column:")
-        if row.time is None or not belongs:
+        if row.time is None:
+            continue
+        belongs |= isinstance(kind, int) and definition.visit.startswith("column:") and row.time <= counted
+        if not belongs:
             continue
         if definition.visit == "day":
             key: object = row.time // DAY
@@ -151,26 +154,17 @@ def follow(
     """The patient, or the reason to leave the patient out; counts the records that are no input."""
     if is_faulty(rows, definition):
         return "the record contradicts itself"
-    visits = visits_of(rows, definition)
+    rows = [row._replace(time=moment(row, definition)) for row in rows]
+    visits = visits_of(rows, definition, counted_until(rows, definition, end_of, subject, predict))
     if not visits:
         return "no visit"
-    start = 0
-    if definition.index:
-        starts = [k for k, visit in enumerate(visits) if any(is_index(row.code, definition) for row in visit.rows)]
-        if not starts:
-            return "no index event"
-        start = starts[0]
+    start = start_of(visits, definition)
+    if start is None:
+        return "no index event"
     start_time = visits[start].close
-    timed = [row for row in rows if row.time is not None]
-    events = [(row.time, role(row.code, definition)) for row in timed]
+    events = [(row.time, role(row.code, definition)) for row in rows if row.time is not None]
     start_over = over_of(visits[start], definition)
-    causes = []
-    for row in timed:
-        cause = role(row.code, definition)
-        if isinstance(cause, int):
-            in_turn = to_midnight(row.time) if fits("MEDS_DEATH", row.code) else row.time
-            causes.append((in_turn, cause, row.time))
-    causes.sort()
+    causes = causes_of(rows, definition)
     washout = math.inf if definition.washout_days is None else definition.washout_days * DAY
     if any(time <= start_over and start_time - time <= washout for _, _, time in causes):
         return "the event at the start, or before it"
@@ -180,19 +174,10 @@ def follow(
     if start + 1 < definition.minimum_visits:
         return "too few visits up to the start"
     event, cause = next(((time, cause) for _, cause, time in causes if time > start_over), (None, 0))
-    deaths = [time for time, kind in events if kind == "death"]
-    death = min(deaths, default=None)
-    end = _end(subject, events, definition, end_of)
-    until = min(
-        (time for time in (end, None if death is None else to_midnight(death)) if time is not None), default=None
-    )
-    end = min((time for time in (end, death) if time is not None), default=None)
-    blanking = definition.blanking_days * DAY
-    if predict:
-        end = min((time for time in (event, death) if time is not None), default=None)
-        seen, blanking = False, 0
-    else:
-        seen = event is not None and (until is None or event <= until)
+    death = min((time for time, kind in events if kind == "death"), default=None)
+    end = _end(subject, events, definition, end_of, event if predict else None, predict)
+    blanking = 0 if predict else definition.blanking_days * DAY
+    seen = not predict and event is not None and (end is None or event <= end)
     if seen and event - start_time <= blanking:
         return "the event in the blanking gap after the start"
     if not seen and end is None and not predict:
@@ -207,8 +192,13 @@ def follow(
         return "no follow-up after the start"
 
     kept = [visit for visit in visits if is_row(visit)]
-    closes = [visit.close for visit in visits[len(kept) :]]
-    unfinished = not seen and not predict and not any(close + blanking <= cut for close in closes)
+    later = [visit.close for visit in visits[len(kept) :]]
+    wait = max(blanking, gap_of(definition) if definition.visit.startswith("gap:") else 0)
+    to_its_end = any(close + wait <= cut for close in later)
+    with_a_visit = not definition.end_of_follow_up.startswith("date:") and any(
+        cut in (close, (close // DAY + 1) * DAY - 1) for close in later
+    )
+    unfinished = not seen and not predict and not to_its_end and not with_a_visit
     for row in rows:
         kind = role(row.code, definition)
         name = {
@@ -251,19 +241,68 @@ def follow(
         exposure=definition.censored_exposure if unfinished else 1.0,
         unfinished=unfinished,
         later_event=event is not None and not seen and not predict,
+        without_end=seen and end is None,
     )
 
 
+def moment(row: Row, definition: CohortDefinition) -> int | None:
+    """A death that is no cause, and is dated to a day, is at the end of it."""
+    lasts = fits("MEDS_DEATH", row.code) and not isinstance(role(row.code, definition), int)
+    return to_midnight(row.time) if lasts and row.time is not None else row.time
+
+
+def start_of(visits: Sequence[Visit], definition: CohortDefinition) -> int | None:
+    """Position of the visit with which follow-up starts."""
+    starts = (k for k, visit in enumerate(visits) if any(is_index(row.code, definition) for row in visit.rows))
+    return next(starts, None) if definition.index else 0
+
+
+def causes_of(rows: Sequence[Row], definition: CohortDefinition) -> list[tuple[int, int, int]]:
+    """Records of causes in the order in which they count: a death of a day after all else on it."""
+    causes = []
+    for row in rows:
+        cause = role(row.code, definition)
+        if isinstance(cause, int) and row.time is not None:
+            in_turn = to_midnight(row.time) if fits("MEDS_DEATH", row.code) else row.time
+            causes.append((in_turn, cause, row.time))
+    return sorted(causes)
+
+
+def counted_until(
+    rows: Sequence[Row], definition: CohortDefinition, end_of: dict[int, int], subject: int, predict: bool
+) -> float:
+    """The time of the event that counts, or else of the end: what a cause's record says later closes no encounter."""
+    visits = visits_of(rows, definition)
+    start = start_of(visits, definition) if visits else None
+    event = None
+    if start is not None:
+        start_over = over_of(visits[start], definition)
+        event = next((time for _, _, time in causes_of(rows, definition) if time > start_over), None)
+    events = [(row.time, role(row.code, definition)) for row in rows if row.time is not None]
+    end = _end(subject, events, definition, end_of, event if predict else None, predict)
+    return min((time for time in (event, end) if time is not None), default=math.inf)
+
+
 def _end(
-    subject: int, events: Sequence[tuple[int, str | int]], definition: CohortDefinition, end_of: dict[int, int]
+    subject: int,
+    events: Sequence[tuple[int, str | int]],
+    definition: CohortDefinition,
+    end_of: dict[int, int],
+    event: int | None,
+    predict: bool,
 ) -> int | None:
-    """When follow-up ends, death apart."""
+    """When follow-up ends, at the death at the latest; who is predicted is at risk until the event or the death."""
+    ends = [time for time, role in events if role == "death"]
     kind = definition.end_of_follow_up.partition(":")[0]
-    if kind == "code":
-        return min((time for time, role in events if role == "end"), default=None)
-    if kind == "last record":
-        return max(time for time, role in events if role != "birth")
-    return end_of.get(subject)
+    if predict:
+        ends += [] if event is None else [event]
+    elif kind == "code":
+        ends += [time for time, role in events if role == "end"]
+    elif kind == "last record":
+        ends += [max((time for time, role in events if role != "birth"), default=0)]
+    elif subject in end_of:
+        ends.append(end_of[subject])
+    return min(ends, default=None)
 
 
 # ---------------------------------------------------------------------------------------------------- the vocabulary

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import datetime
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -62,6 +63,12 @@ def random_patients(random: np.random.Generator, n: int) -> dict[int, list[Row]]
             rows.append(Row(int(random.integers(-30 * 365, -15)) * DAY, "MEDS_BIRTH"))
         if random.random() < 0.6:
             rows.append(Row(int(random.integers(20, 60)) * DAY, "END"))
+        if random.random() < 0.3:  # dead on a day, with visits and perhaps an event on it
+            day = int(random.integers(0, 40))
+            rows.append(Row(day * DAY, "MEDS_DEATH"))
+            for hour in random.choice([0, 3, 9, 12, 18], int(random.integers(4))).tolist():
+                code, encounter = str(random.choice(["A", "B", "STROKE"])), int(random.integers(0, 6))
+                rows.append(Row(day * DAY + hour * HOUR, code, None, encounter))
         rows.sort(key=lambda row: row.time or 0)
         static = []
         for name, share in (("SEX//F", 0.5), ("weight", 0.7), ("weight", 0.2), ("odd", 0.1), ("SECRET", 0.1)):
@@ -85,7 +92,7 @@ def random_definition(random: np.random.Generator) -> CohortDefinition:
         ),
         "competing": one((), (), (("STROKE//2",),), (("MEDS_DEATH",), ("STROKE//2//late",))),
         "index": one((), (), ("INDEX",), ("B", "C")),
-        "visit": one("day", "gap:24h", "gap:9h", "gap:72h", "column:encounter"),
+        "visit": one("day", "gap:24h", "gap:9h", "gap:2h", "gap:72h", "column:encounter", "column:encounter"),
         "washout_days": one(None, None, 0.0, 3.0),
         "blanking_days": one(0, 0, 0.5, 3),
         "censored_exposure": one(0, 0.25, 0.5, 1),
@@ -202,6 +209,8 @@ def test_a_cohort_is_what_following_one_patient_at_a_time_gives(seed: int) -> No
     assert flow.kept["events"] == sum(patient.cause > 0 for patient in kept)
     assert flow.kept["unfinished intervals"] == sum(patient.unfinished for patient in kept)
     assert flow.kept["censored before an event"] == sum(patient.later_event for patient in kept)
+    assert flow.kept["events of cause 1"] == sum(patient.cause == 1 for patient in kept)
+    assert flow.kept["events without an end of follow-up"] == sum(patient.without_end for patient in kept)
 
 
 # ----------------------------------------------------------------------------------------------- rules, one at a time
@@ -279,8 +288,9 @@ def test_what_ends_a_visit_s_day_does_not_say_whether_it_is_a_row() -> None:
             assert event["codes"] == end["codes"], (visit, when)
             assert (event["stop"], end["stop"]) == (stop, stop), (visit, when)
             assert (event["cause"], end["cause"]) == (1, 0)
-            # The next visit closed before the end: the interval was seen as a whole.
-            assert end["exposure"] == (1 if stop == 1 else 0.5)
+            # With days, the next visit closed before the end: the interval was seen as a whole. With a gap, an event
+            # within these hours were its event, too.
+            assert end["exposure"] == (1 if stop == 1 and visit == "day" else 0.5)
 
 
 def test_an_old_event_moves_no_close_and_joins_no_visits() -> None:
@@ -316,6 +326,31 @@ def test_with_a_blanking_gap_the_interval_ends_so_much_later(end: float, stop: i
     assert (patient["stop"], patient["exposure"]) == (stop, exposure)
 
 
+@pytest.mark.parametrize(("end", "stop", "exposure"), [(5, 1, 1), (6.9, 1, 0.5), (7, 1, 1), (7.1, 2, 0.5)])
+@pytest.mark.parametrize("rule", [{"visit": "gap:48h"}, {"blanking_days": 2}, {"visit": "gap:48h", "blanking_days": 1}])
+def test_an_interval_ends_so_long_after_the_next_visit_as_it_begins_after_its_own(
+    rule: dict[str, Any], end: float, stop: int, exposure: float
+) -> None:
+    definition = replace(EASY, censored_exposure=0.5, **rule)
+    rows = [at(0.0, "A"), at(5, "B")]
+    assert of_one([*rows, at(7, "STROKE")], definition)["stop"] == 1
+    assert of_one([*rows, at(7.1, "STROKE")], definition)["stop"] == 2
+    # Day 5 is the visit itself: follow-up that ends at a visit has seen the interval before.
+    patient = of_one([*rows, at(end, "END")], definition)
+    assert (patient["stop"], patient["exposure"]) == (stop, exposure)
+
+
+@pytest.mark.parametrize("rule", [{"visit": "gap:48h"}, {"blanking_days": 2}])
+def test_an_end_on_the_day_of_a_visit_is_at_the_visit_unless_it_is_the_end_of_everybody(rule: dict[str, Any]) -> None:
+    rows, moment = [at(0, "A"), at(5.3, "B")], datetime(1970, 1, 6, 23, 59, 59, 999999)
+    definition = CohortDefinition(("STROKE",), "table:ends.csv", min_patients=1, **rule)
+    ends = pl.DataFrame({"subject_id": [1], "time": [moment]})
+    assert follow(table({1: rows}), definition, ends=ends).patients["exposure"].to_list() == [1]
+    for end, exposure in (("last record", 1), ("date:1970-01-06", 0)):
+        followed = follow(table({1: rows}), replace(definition, end_of_follow_up=end))
+        assert followed.patients["exposure"].to_list() == [exposure]
+
+
 def test_a_forecast_has_no_unfinished_interval() -> None:
     followed = follow(table({1: [at(0, "A"), at(5, "B")]}), EASY, predict=True)
     assert followed.patients["exposure"].to_list() == [1]
@@ -330,7 +365,26 @@ def test_a_death_dated_to_a_day_hides_no_event_of_that_day(competing: tuple[tupl
     # A death with a time of day, or on the day before, comes first.
     for death in (5.4, 4):
         patient = of_one([at(0, "A"), at(death, "MEDS_DEATH"), at(5.5, "STROKE"), at(9, "END")], definition)
-        assert (patient["cause"], patient["followup"]) == (2 if competing else 0, death)
+        assert patient["cause"] == (2 if competing else 0)
+        # Only a moment is one: who dies on a day and is followed without that end lives until it is over.
+        assert patient["followup"] == pytest.approx(death + (death == 4 and not competing), abs=1e-9)
+
+
+@pytest.mark.parametrize("visit", ["gap:2h", "column:encounter"])
+@pytest.mark.parametrize("event", [None, 5.8])
+@pytest.mark.parametrize("predict", [False, True])
+def test_what_is_recorded_on_the_day_of_a_death_is_input_whether_or_not_an_event_follows(
+    visit: str, event: float | None, predict: bool
+) -> None:
+    definition = replace(EASY, visit=visit, end_of_follow_up="date:1970-02-01")
+    rows = [at(0, "A", None, 1), at(5, "MEDS_DEATH"), at(5.4, "B", None, 2), at(6.5, "A", None, 3)]
+    followed = follow(
+        table({1: sorted([*rows, *([] if event is None else [at(event, "STROKE")])])}), definition, predict=predict
+    )
+    assert followed.visits["close"].to_list() == [0, round(5.4 * DAY)]
+    assert followed.codes.gather(followed.records["code"]).to_list() == ["A", "B"]
+    assert followed.flow.dropped["in the visit of the event, or later"] == (event is not None and not predict)
+    assert followed.flow.dropped["after the death"] == (event is None)
 
 
 def test_the_flow_counts_unfinished_intervals_and_events_after_the_end() -> None:
@@ -348,14 +402,17 @@ def test_the_flow_counts_unfinished_intervals_and_events_after_the_end() -> None
     assert not {"unfinished intervals", "censored before an event"} & flow.kept.keys()
 
 
-@pytest.mark.parametrize(("shape", "right"), [(math.inf, 0.5), (1.0, 0.0)], ids=["regular visits", "visits any day"])
-def test_which_share_of_an_unfinished_interval_gives_the_true_hazard(shape: float, right: float) -> None:
-    """Constant danger, visits 60 days apart on average, and an extract within a year of the first."""
+def drawn(shape: float, gap: float = 0, daily: float = 1 / 1_500, n: int = 8_000) -> tuple[pl.DataFrame, float, float]:
+    """Records at constant danger, 60 days apart on average, and an extract within a year of the first; the true hazard
+    between visits more than a gap apart, and the share of an unfinished interval that the definition recommends.
+    """
     random = np.random.default_rng(2)
-    n, most, daily = 8_000, 60, 1 / 1_500
-    apart = np.full((n, most), 60.0) if math.isinf(shape) else random.gamma(shape, 60 / shape, (n, most))
-    hazard = float((1 - np.exp(-daily * apart)).mean())
+    apart = np.full((n, 60), 60.0) if math.isinf(shape) else random.gamma(shape, 60 / shape, (n, 60))
     visits = np.cumsum(apart, 1) - apart[:, :1]
+    between = np.diff((visits + 100_000 * np.arange(n)[:, None])[:, :-1][apart[:, 1:] > gap])
+    between = between[between < 10_000]  # of one patient
+    hazard = float((1 - np.exp(-daily * between)).mean())
+    share = max(0.0, (1 - between.var() / between.mean() ** 2) / 2)
     event, end = random.exponential(1 / daily, n), random.uniform(1, 365, n)
     last = np.minimum(event, end)
     who, place = (visits < last[:, None]).nonzero()
@@ -369,17 +426,59 @@ def test_which_share_of_an_unfinished_interval_gives_the_true_hazard(shape: floa
         }
     )
     frame = frame.with_columns(pl.col("time").round().cast(pl.Int64).cast(pl.Datetime("us"))).sort("subject_id", "time")
+    return frame, hazard, share
 
-    def estimated(share: float) -> float:
-        definition = replace(EASY, visit="column:encounter", censored_exposure=share, faulty="drop")
-        people = follow(frame, definition).patients
-        rows = (people["stop"] - people["start"]).sum() - people.height + people["exposure"].cast(pl.Float64).sum()
-        return float(people.filter(pl.col("cause") > 0).height / rows)
 
-    error = hazard / math.sqrt((event <= end).sum())
-    assert abs(estimated(right) - hazard) < 3 * error
-    assert estimated(1) < hazard - 3 * error
-    assert abs(estimated(0.5 - right) - hazard) > 3 * error  # what is right for the one is wrong for the other
+def errors_off(hazard: float, frame: pl.DataFrame, **choices: Any) -> float:
+    """How many of its standard errors the estimate, events per row that counts, is above the true hazard."""
+    people = follow(frame, replace(EASY, **{"visit": "column:encounter", "faulty": "drop"} | choices)).patients
+    rows = (people["stop"] - people["start"]).sum() - people.height + people["exposure"].cast(pl.Float64).sum()
+    events = people.filter(pl.col("cause") > 0).height
+    return float((events / rows / hazard - 1) * math.sqrt(events))
+
+
+@pytest.mark.parametrize(
+    "rule", [{}, {"blanking_days": 30}, {"visit": "gap:30d"}], ids=["by number", "blanked", "by gap"]
+)
+@pytest.mark.parametrize("shape", [math.inf, 1.0], ids=["regular visits", "visits any day"])
+def test_which_share_of_an_unfinished_interval_gives_the_true_hazard(shape: float, rule: dict[str, Any]) -> None:
+    frame, hazard, share = drawn(shape, gap=30 if "visit" in rule else 0)
+    assert share == pytest.approx(0.5 if math.isinf(shape) else 0.3 if "visit" in rule else 0, abs=0.02)
+    assert abs(errors_off(hazard, frame, censored_exposure=share, **rule)) < 3
+    assert errors_off(hazard, frame, censored_exposure=1, **rule) < -3
+    # What is right for the one is wrong for the other.
+    assert abs(errors_off(hazard, frame, censored_exposure=0 if share > 0.25 else 0.5, **rule)) > 3
+
+
+@pytest.mark.parametrize("blanking", [0, 7, 30])
+def test_where_the_last_visit_ends_follow_up_a_blanking_gap_loses_no_interval(blanking: float) -> None:
+    frame, hazard, _ = drawn(1.0)
+    frame = frame.filter(pl.col("code") != "END")
+    assert abs(errors_off(hazard, frame, end_of_follow_up="last record", blanking_days=blanking)) < 3
+
+
+BESIDE = [at(0, "A", None, 1), at(2, "B", None, 1), at(30, "C", None, 2), at(60, "D", None, 3)]
+
+
+@pytest.mark.parametrize(
+    "more",
+    [
+        [at(90, "STROKE"), at(120, "STROKE", None, 1)],  # a repeat
+        [at(90, "STROKE"), at(100, "MEDS_DEATH", None, 2), at(120, "STROKE", None, 1)],  # another cause after the first
+        [at(90, "END"), at(120, "STROKE", None, 1)],  # after the end of follow-up
+    ],
+)
+def test_an_event_that_is_not_counted_keeps_no_encounter_open(more: list[Row]) -> None:
+    definition = replace(EASY, visit="column:encounter", competing=(("MEDS_DEATH",),))
+    assert of_one([*BESIDE, *more], definition)["codes"] == of_one([*BESIDE, more[0]], definition)["codes"]
+    assert of_one([*BESIDE, *more], definition)["codes"] == [["A", "B"], ["C"], ["D"]]
+
+
+def test_the_event_that_counts_keeps_its_encounter_open() -> None:
+    definition = replace(EASY, visit="column:encounter")
+    for old in ([], [at(0, "STROKE", None, 1)]):  # one that is washed out changes nothing
+        rows = [*old, *BESIDE, at(90, "STROKE", None, 2), at(120, "STROKE", None, 1)]
+        assert of_one(rows, replace(definition, washout_days=1))["codes"] == [["A", "B"], ["D"]]
 
 
 def test_a_stroke_long_before_the_start_may_be_washed_out_and_is_no_input() -> None:
@@ -418,6 +517,43 @@ def test_without_polars_the_error_says_what_to_install(module: str) -> None:
     program = f"import sys; sys.modules['polars'] = None; import visitwise.{module}"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert "the package polars, which is missing: pip install 'visitwise[meds]'" in ended.stderr
+
+
+def test_an_end_that_only_those_with_the_event_may_lack_is_a_warning() -> None:
+    definition = CohortDefinition(("STROKE",), "table:ends.csv", faulty="drop", min_patients=1)
+    visits = [at(0, "A"), at(5, "B")]
+    rows = {1: visits, 2: [*visits, at(9, "STROKE")], 3: visits, 4: [*visits, at(9, "STROKE")], 5: visits}
+    ends = pl.DataFrame({"subject_id": [3, 4], "time": [datetime(1970, 2, 1)] * 2})
+    vocabulary = Vocabulary(Schema.of(["<unknown>"]))
+    _, _, flow = to_cohort(table(rows), definition, vocabulary, ends=ends)
+    assert flow.excluded == {"no end of follow-up": 2}
+    assert flow.kept["events without an end of follow-up"] == 1
+    assert (
+        "of the patients without an end of follow-up 2 are left out, and 1 kept because they have the event: who is "
+        "left out depends on the outcome, which makes hazards too high" in flow.warnings
+    )
+    # Where everybody else has an end, those with an event need none.
+    _, _, flow = to_cohort(table({who: rows[who] for who in (2, 3, 4)}), definition, vocabulary, ends=ends)
+    assert "events without an end of follow-up" not in flow.kept
+    assert not any("end of follow-up" in warning for warning in flow.warnings)
+
+
+def test_a_first_cause_that_never_comes_is_a_warning() -> None:
+    definition = replace(EASY, competing=(("MEDS_DEATH",),))
+    rows = {1: [at(0, "A"), at(5, "MEDS_DEATH")], 2: [at(0, "A"), at(5, "END")], 3: [at(0, "A"), at(5, "STROKE")]}
+    vocabulary = Vocabulary(Schema.of(["<unknown>"]))
+    _, _, flow = to_cohort(table({who: rows[who] for who in (1, 2)}), definition, vocabulary)
+    assert (flow.kept["events"], flow.kept["events of cause 1"]) == (1, 0)
+    assert any("has the event of cause 1, the outcome" in warning for warning in flow.warnings)
+    _, _, flow = to_cohort(table(rows), definition, vocabulary)
+    assert (flow.kept["events"], flow.kept["events of cause 1"]) == (2, 1)
+    _, _, one = to_cohort(table({who: rows[who] for who in (2, 3)}), definition, vocabulary)
+    assert "events of cause 1" not in one.kept
+    for each in (flow, one):
+        assert not any("cause 1" in warning for warning in each.warnings)
+    # Without any event, it is said once.
+    _, _, none = to_cohort(table({2: rows[2]}), definition, vocabulary)
+    assert sum("nobody who is kept" in warning for warning in none.warnings) == 1
 
 
 @pytest.mark.parametrize(("unknown", "warns"), [(0, False), (50, False), (51, True), (100, True)])

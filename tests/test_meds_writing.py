@@ -296,7 +296,7 @@ def test_a_study_with_dates_keeps_them(tmp_path: Path) -> None:
         ({"followup_days": [float("nan")]}, "patient 7 has nan followup_days; MEDS expects the time"),
         (
             {"cause": [0], "censored_exposure": [0.5], "followup_days": [60.0]},  # until the next visit, so to the end
-            "patient 7 has the censored exposure 0.5; expected 1.0: MEDS has no word for it",
+            "patient 7 has the censored exposure 0.5, and follow-up that ends with a visit; expected 1.0: its time",
         ),
         ({"followup_days": [30.0]}, "patient 7 is followed for 30.0 days; expected more than its last row.*day 30.0"),
         ({"followup_days": [60.5]}, "patient 7 is followed for 60.5 days, beyond the first visit that.*day 60.0"),

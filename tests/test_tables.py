@@ -260,6 +260,18 @@ def test_an_end_at_midnight_is_the_end_of_its_day_whatever_the_others_are() -> N
         assert study.cohort.outcome.followup_days.tolist() == pytest.approx([3, 2.25], abs=1e-9)
 
 
+def test_a_number_of_days_is_a_moment_and_a_date_lasts_through_its_day() -> None:
+    given = pd.DataFrame({"patient": [1, 2], "time": [0, 0], "code": "a"})
+    became = pd.DataFrame({"patient": [1, 2], "event_time": [60.5, None], "end_of_follow_up": 60, "split": "train"})
+    numbers = study_from_table(given, became, definition=EASY).cohort.outcome
+    assert numbers.cause.tolist() == [0, 0]
+    assert numbers.followup_days.tolist() == [60, 60]
+    moments = {name: DAY + pd.to_timedelta(became[name], "D") for name in ("event_time", "end_of_follow_up")}
+    dates = study_from_table(given.assign(time=DAY), became.assign(**moments), definition=EASY).cohort.outcome
+    assert dates.cause.tolist() == [1, 0]
+    assert dates.followup_days.tolist() == pytest.approx([60.5, 61], abs=1e-9)
+
+
 @pytest.mark.parametrize("unit", ["s", "ms", "us", "ns"])
 def test_every_unit_that_pandas_keeps_times_in_gives_the_same(unit: str) -> None:
     given, became = events(), outcomes()

@@ -84,7 +84,7 @@ _DEFINITION = (
     click.option("--index", metavar="CODE", multiple=True, help="Code that starts follow-up. Without: first visit."),
     click.option("--visit", metavar="RULE", help="day, column:NAME or gap:24h.  [default: day]"),
     click.option("--washout-days", type=float, help="Who had the event so recently is left out. Without: ever."),
-    click.option("--blanking-days", type=float, help="Days after a visit that ask for nothing.  [default: 0]"),
+    click.option("--blanking-days", type=float, help="Days after a visit that the row before asks for.  [default: 0]"),
     click.option("--censored-exposure", type=float, help="Of an unfinished interval, what counts.  [default: 0]"),
     click.option("--minimum-history-days", type=float, help="Days on record before the start.  [default: 0]"),
     click.option("--minimum-visits", type=int, help="Visits up to the start.  [default: 1]"),

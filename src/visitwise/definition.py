@@ -46,9 +46,10 @@ class CohortDefinition:
             - `"table:PATH"`: a Parquet or CSV file with the columns `subject_id` and `time`; a time at midnight is a
               date, and means the end of that day. In a file that `load` reads, the path is relative to that file;
             - `"last record"`: the last record with a time, even one whose code is in `never_input`. Who comes back
-              depends on health, so the flow warns.
+              depends on health, so the flow warns. What lies between the last visit and the next that nobody knows of
+              is lost, which makes hazards too high where visits come at regular intervals.
 
-            An event after it is not counted. A death ends follow-up, too.
+            An event after it is not counted. A death ends follow-up, too; one at midnight, with its day.
 
         competing: For each further cause of leaving, a group of codes: the first group is cause 2, the next cause 3.
         index: Codes that start follow-up. Empty: it starts at the first visit.
@@ -59,12 +60,15 @@ class CohortDefinition:
         washout_days: A patient who had the event, of any cause, within so many days up to the start is left out
             (prevalent). None: at any time before. Up to the start is until its visit is over.
         blanking_days: Row `k` asks for an event more than so many days after the close of visit `k` and not more than
-            so many after the next. So what is recorded while the event is being diagnosed does not predict it.
-        censored_exposure: How much of the last interval counts as survived, 0 to 1, where follow-up ends inside it, and
-            the next visit, which would have closed it, is not seen. 0: such an interval is left out, which is right if
-            the next visit is as likely on any day, however long ago the last one was. 0.5: right if visits come at
-            regular intervals. In between it is near (1 - v) / 2, v being the variance of the days between visits
-            over their squared mean. 1 makes hazards too low. An interval that is seen to its end counts fully.
+            so many after the next. So what is recorded while the event is being diagnosed does not predict it. Of this
+            and a gap between visits, the longer is meant.
+        censored_exposure: How much of the last interval counts as survived, 0 to 1, where follow-up ends inside it. 0:
+            such an interval is left out, which is right if the next visit is as likely on any day, however long ago the
+            last one was. 0.5: right if visits come at regular intervals. In between it is near (1 - v) / 2, v being the
+            variance of the days between visits over their squared mean; where `visit` names a gap, v is smaller. 1
+            makes hazards too low. All this is for an end that has nothing to do with visits. Where follow-up ends at a
+            visit (at its close, or as a date on its day, unless `date:` says it for everybody), the intervals before
+            that visit count fully, and there is none after it.
         minimum_history_days: Days from the first record with a time to the start; a patient with fewer is left out.
         minimum_visits: Visits up to the start, it included; a patient with fewer is left out.
         never_input: Further codes that are not shown to the model. Those of `outcome`, `competing` and

@@ -52,7 +52,8 @@ def study_from_table(events: Any, outcomes: Any, *, definition: CohortDefinition
             matters only within a moment. A code `MEDS_BIRTH` is the birth.
         outcomes: One row for each patient: `patient`, `event_time` (missing if there was no event), `end_of_follow_up`
             (may be missing where there was one) and, where there are several causes, `cause`: 1, 2, ... An end that is
-            a date without a time of day, or a moment at midnight, is the end of that day.
+            a date without a time of day, or a datetime at midnight, is the end of that day. A number of days is a
+            moment: an end of 60 is the beginning of day 60, and an event at 60.5 is after it.
         definition: The other choices: `FROM_TABLE`, changed by `dataclasses.replace`.
 
     Raises:

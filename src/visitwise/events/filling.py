@@ -11,7 +11,7 @@ from visitwise._ragged import offsets_of
 from visitwise.cohort import Cohort, Outcome
 from visitwise.definition import CohortDefinition
 from visitwise.events.counting import static_values, years_of
-from visitwise.events.following import Followed, follow
+from visitwise.events.following import NO_END, Followed, follow
 from visitwise.events.names import DAY
 from visitwise.study import Flow
 from visitwise.visits import Visits
@@ -19,7 +19,7 @@ from visitwise.vocabulary import UNKNOWN, Vocabulary
 
 import polars as pl  # isort: skip  # behind `names`, which says what to install if it is missing
 
-_NOTES = ("unfinished intervals", "censored before an event")
+OF_CAUSE_1, WITHOUT_END = "events of cause 1", "events without an end of follow-up"
 
 
 def assemble(
@@ -62,7 +62,10 @@ def assemble(
         "unknown codes": codes.filter(pl.col("target") == len(vocabulary.schema.codes) - 1).height,
         "rows": int((people["stop"] - people["start"]).sum()),
         "events": people.filter(pl.col("cause") > 0).height,
-        **dict(zip(_NOTES, (int((~people["is_finished"]).sum()), int(people["is_later_event"].sum())), strict=True)),
+        OF_CAUSE_1: people.filter(pl.col("cause") == 1).height,
+        WITHOUT_END: int(people["is_no_end"].sum()),
+        "unfinished intervals": int((~people["is_finished"]).sum()),
+        "censored before an event": int(people["is_later_event"].sum()),
     }
     flow = followed.flow
     flow = Flow(flow.read, flow.excluded, {**flow.dropped, **dropped}, {**flow.kept, **kept}, flow.warnings)
@@ -156,9 +159,21 @@ def told(flow: Flow, *, predict: bool = False) -> Flow:
         ('every patient who is kept has the event: nobody shows what it is to go without',)
     """
     warnings = list(flow.warnings)
-    if not predict and flow.kept["events"] == 0:
+    events, of_cause_1 = flow.kept["events"], flow.kept.get(OF_CAUSE_1)
+    lost, without_end = flow.excluded.get(NO_END, 0), flow.kept.get(WITHOUT_END, 0)
+    if lost and without_end:
+        warnings.append(
+            f"of the patients without an end of follow-up {lost:,} are left out, and {without_end:,} kept because they "
+            "have the event: who is left out depends on the outcome, which makes hazards too high"
+        )
+    if not predict and events == 0:
         warnings.append("nobody who is kept has the event: there is nothing to learn from")
-    if not predict and flow.kept["events"] == flow.kept["patients"]:
+    elif not predict and of_cause_1 == 0:
+        warnings.append(
+            "nobody who is kept has the event of cause 1, the outcome: there is nothing to learn of it, and all events "
+            "are of competing causes"
+        )
+    if not predict and events == flow.kept["patients"]:
         warnings.append("every patient who is kept has the event: nobody shows what it is to go without")
     codes, unknown = (flow.kept.get(name, 0) for name in ("codes", "unknown codes"))
     if not predict and 2 * unknown > codes:
@@ -168,7 +183,10 @@ def told(flow: Flow, *, predict: bool = False) -> Flow:
             "a smaller min_patients keeps more codes"
         )
     excluded, dropped = ({name: n for name, n in part.items() if n} for part in (flow.excluded, flow.dropped))
-    kept = {name: n for name, n in flow.kept.items() if n or name not in _NOTES}
+    beside = {"unfinished intervals": 0, "censored before an event": 0, OF_CAUSE_1: events}
+    kept = {name: n for name, n in flow.kept.items() if n != beside.get(name)}
+    if not lost:
+        kept.pop(WITHOUT_END, None)
     return Flow(flow.read, excluded, dropped, kept, tuple(warnings))
 
 

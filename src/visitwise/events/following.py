@@ -5,6 +5,10 @@ predicts, and what `day` counts. It is *over* when no further record could be on
 after the gap, or, where a column says which visit a record is of, with the last of them. An event that falls before a
 visit is over, or an end of follow-up that does, treats it alike: the visit is no row, and nothing of it is input. So a
 visit that is open when the event falls is never input, and whether it is a row does not depend on what ended it.
+
+A row's interval begins a set time after its visit's close, the blanking gap or that between visits, whichever is
+longer, and ends as long after the next close. It is seen to its end where follow-up lasts so long. And where follow-up
+ends *at* a visit, the intervals before that count: an event after it would have been recorded, and ended follow-up.
 """
 
 from collections.abc import Iterable
@@ -44,8 +48,8 @@ class Followed:
     Args:
         patients: One row each: `subject_id`, `start`, `stop`, `cause`, `origin` and `last` (times of the first visit's
             close and of the event or the end), `start_time`, `birth`; whether the last row's interval `is_finished`,
-            the `exposure` that it counts with if the patient is censored, and whether there `is_later_event`, after
-            the end of follow-up.
+            the `exposure` that it counts with if the patient is censored, whether there `is_later_event`, after the end
+            of follow-up, and whether there `is_no_end` beside the event.
         visits: One row each, by `patient` (position among the kept): `close`, the prediction time.
         records: Inputs of the visits: `visit` (position among the kept), `time`, `code`, `numeric_value`.
         static: What is known without a time: `patient`, `code`, `numeric_value`.
@@ -108,9 +112,17 @@ def follow(
     """
     roles = roles_of(events["code"].unique(), definition)
     blanking = 0 if predict else round(definition.blanking_days * DAY)
-    records = _records(events, roles, definition, blanking)
+    records = _with_times(_records(events, roles, definition), _opens(), definition, blanking)
     visits = _visits(records)
     patients = _patients(records, visits, definition, ends, predict, roles["code"])
+    of_encounter = (pl.col("role") == IS_CAUSE) & pl.col("encounter").is_not_null()
+    if definition.encounter_column is not None and records.select(of_encounter.any()).item():
+        # Now it is known which event counts. It, and what comes before it, was recorded while its encounter was open.
+        records = records.join(patients.select("patient", "cut"), on="patient", maintain_order="left")
+        is_open = of_encounter & (pl.col("time") <= pl.col("cut")).fill_null(True)
+        records = _with_times(records, _opens() | is_open, definition, blanking).drop("cut")
+        visits = _visits(records)
+        patients = _patients(records, visits, definition, ends, predict, roles["code"])
     if definition.faulty == "refuse":
         _refuse_faulty(patients, definition, source, names)
 
@@ -134,7 +146,7 @@ def follow(
     return Followed(
         kept.select(
             *("subject_id", "start", "stop", "cause", "origin", "last", "start_time", "birth"),
-            *("is_finished", "exposure", "is_later_event"),
+            *("is_finished", "exposure", "is_later_event", "is_no_end"),
         ),
         visits.select(pl.col("place").alias("patient"), "close"),
         timed.select("visit", "time", "code", "numeric_value"),
@@ -145,14 +157,11 @@ def follow(
     )
 
 
-def _records(events: pl.DataFrame, roles: pl.DataFrame, definition: CohortDefinition, blanking: int) -> pl.DataFrame:
-    """Records with the position of their patient, what their code is to the cohort, and three times of their visit.
-
-    It closes, it is over, and it `asks`: the event that its row asks for falls after this moment.
-    """
+def _records(events: pl.DataFrame, roles: pl.DataFrame, definition: CohortDefinition) -> pl.DataFrame:
+    """Records with the position of their patient, and what their code is to the cohort."""
     encounter = definition.encounter_column
     code = events["code"].cast(pl.Enum(roles["code"])).to_physical()
-    records = events.select(
+    return events.select(
         pl.col("subject_id").rle_id().alias("patient"),
         "subject_id",
         pl.col("time").to_physical(),
@@ -161,7 +170,14 @@ def _records(events: pl.DataFrame, roles: pl.DataFrame, definition: CohortDefini
         (pl.lit(0) if encounter is None else pl.col(encounter)).alias("encounter"),
         *(roles[name].gather(code) for name in ("role", "cause", "is_index", "is_death")),
     )
-    records = records.with_columns(close=_close(definition)).with_columns(over=_over(definition))
+
+
+def _with_times(records: pl.DataFrame, of_visit: pl.Expr, definition: CohortDefinition, blanking: int) -> pl.DataFrame:
+    """Records with three times of their visit, if they are of one.
+
+    It closes, it is over, and it `asks`: the event that its row asks for falls after this moment.
+    """
+    records = records.with_columns(close=_close(definition, of_visit)).with_columns(over=_over(definition))
     return records.with_columns(asks=pl.max_horizontal("over", pl.col("close") + blanking))
 
 
@@ -170,20 +186,18 @@ def _opens() -> pl.Expr:
     return pl.col("role").is_in([IS_INPUT, IS_ENCOUNTER]) | pl.col("is_index")
 
 
-def _close(definition: CohortDefinition) -> pl.Expr:
+def _close(definition: CohortDefinition, of_visit: pl.Expr) -> pl.Expr:
     """When the visit closes that a record belongs to: the time of the visit's last record.
 
     A cause's record does not make a visit longer, or what happens later would say when the visit closes. But where a
-    column says that it is of a visit, that visit was still open.
+    column says that the event is of a visit, that visit was still open.
     """
-    in_visit = pl.col("time").is_not_null() & pl.col("encounter").is_not_null()
+    in_visit = of_visit & pl.col("time").is_not_null() & pl.col("encounter").is_not_null()
     time, patient = pl.col("time"), pl.col("patient")
     if definition.encounter_column is not None:
-        in_visit &= _opens() | (pl.col("role") == IS_CAUSE)
         visit = ["patient", "encounter"]
         return pl.when(in_visit).then(pl.when(in_visit).then(time).max().over(visit))
     # Records of no visit lie between those of visits: the time before is that of the last record that counts.
-    in_visit &= _opens()
     counted = pl.when(in_visit).then(time)
     before = counted.forward_fill().shift().over("patient")
     if definition.visit == "day":
@@ -200,8 +214,12 @@ def _over(definition: CohortDefinition) -> pl.Expr:
     if definition.encounter_column is not None:
         return close
     if definition.visit == "day":
-        return close.floordiv(DAY) * DAY + (DAY - 1)
+        return _last_of_day(close)
     return close + _gap(definition)
+
+
+def _last_of_day(time: pl.Expr) -> pl.Expr:
+    return time.floordiv(DAY) * DAY + (DAY - 1)
 
 
 def _gap(definition: CohortDefinition) -> int:
@@ -233,6 +251,9 @@ def _patients(
     patients = records.group_by("patient", maintain_order=True).agg(pl.col("subject_id").first())
     starts = visits.filter("is_index") if definition.index else visits
     timed = records.filter(pl.col("time").is_not_null())
+    # Whoever dies on a day lives until its end. A cause keeps its moment: nothing of that day may predict it.
+    death = pl.when(pl.col("is_death") & (pl.col("role") != IS_CAUSE))
+    timed = timed.with_columns(time=death.then(through_its_day(pl.col("time"))).otherwise("time"))
     for beside in (
         visits.group_by("patient").agg(n_visits=pl.len()),
         starts.group_by("patient").agg(
@@ -257,6 +278,7 @@ def _patients(
         last=pl.lit(None, pl.Int64) if predict else cut,
         cause=pl.when("seen").then("cause").otherwise(0),
         is_later_event=~pl.col("seen") & pl.col("event").is_not_null() & (not predict),
+        is_no_end=pl.col("seen") & pl.col("end").is_null(),
     )
     return patients.with_columns(reason=_first_of(_reasons(definition, predict)))
 
@@ -310,9 +332,9 @@ def _with_end(
             raise ValueError(f"end_of_follow_up is {definition.end_of_follow_up!r}; expected the table of ends, too")
         found = found.select("patient", pl.col("time").alias("end"))
         patients = patients.join(found, on="patient", how="left", maintain_order="left")
-    until = pl.min_horizontal("end", through_its_day(pl.col("death")))
-    seen = pl.col("event").is_not_null() & (until.is_null() | (pl.col("event") <= until))
-    return patients.with_columns(seen=seen, end=pl.min_horizontal("end", "death"))
+    end = pl.min_horizontal("end", "death")
+    seen = pl.col("event").is_not_null() & (end.is_null() | (pl.col("event") <= end))
+    return patients.with_columns(seen=seen, end=end)
 
 
 def _with_last_interval(
@@ -320,12 +342,15 @@ def _with_last_interval(
 ) -> pl.DataFrame:
     """Whether the last row's interval was seen to its end, and how much of it counts without an event.
 
-    It ends when the next visit closes, the blanking gap later. That visit is among those beyond the last row.
+    It ends a set time after the next visit's close. That visit is among those beyond the last row.
     """
-    beyond = beyond.group_by("place").agg(next_close=pl.col("close").min())
+    cut, close = pl.col("cut"), pl.col("close")
+    reached = close + max(blanking, _gap(definition)) <= cut
+    if definition.end_time is None:  # a date that is one for everybody is nobody's visit
+        reached |= (close == cut) | (_last_of_day(close) == cut)
+    beyond = beyond.group_by("place").agg(is_reached=reached.any())
     kept = kept.join(beyond, on="place", how="left", maintain_order="left")
-    reached = (pl.col("next_close") + blanking <= pl.col("cut")).fill_null(False)
-    kept = kept.with_columns(is_finished=predict | pl.col("seen") | reached)
+    kept = kept.with_columns(is_finished=predict | pl.col("seen") | pl.col("is_reached").fill_null(False))
     share = pl.when("is_finished").then(1.0).otherwise(definition.censored_exposure)
     return kept.with_columns(exposure=share.cast(pl.Float32))
 

@@ -106,8 +106,8 @@ def through_its_day(time: pl.Expr) -> pl.Expr:
     """The last microsecond of the day where a time is exactly midnight, and the time itself elsewhere.
 
     A date without a time of day is at hand as its midnight. Whoever is followed until a date, or dies on one, does so
-    to the end of that day. The rule looks at each value by itself. It is for the ends in a table, and for deaths where
-    these are compared with events; other records are moments.
+    to the end of that day. The rule looks at each value by itself. It is for the ends in a table, and for deaths; one
+    that is a cause only takes its turn after the other events of that day. Other records are moments.
 
     Args:
         time: Whole microseconds since 1970.

@@ -196,7 +196,7 @@ def draw_meds(
 def labels_of(source: Study | Cohort, *, start: datetime = START) -> pl.DataFrame:
     """What happened, as a MEDS label table: whether the event, of any cause, falls into the interval after each visit.
 
-    One row for each visit at risk whose interval was seen to its end, in the order of the cohort: where follow-up ended
+    One row for each visit at risk whose interval counts in full, in the order of the cohort: where follow-up ended
     inside (`censored_exposure` below 1), nobody knows. `write_parquet` of the table writes a file that `meds` accepts.
 
     Args:
@@ -389,7 +389,8 @@ def _ends(cohort: Cohort) -> tuple[Int[np.ndarray, " patient"], float]:
     message = (
         "has the censored exposure {}; expected {}: MEDS has no word for it, so that the definition says it for all"
     )
-    refuse(~outcome.observed & finished & (exposure != 1), ids, exposure, message, torch.ones_like(exposure))
+    at_a_visit = "has the censored exposure {}, and follow-up that ends with a visit; expected {}: its time says so"
+    refuse(~outcome.observed & finished & (exposure != 1), ids, exposure, at_a_visit, torch.ones_like(exposure))
     refuse(unfinished & (exposure != shared), ids, exposure, message, shared.expand(len(ids)))
     return ends, float(shared)
 
