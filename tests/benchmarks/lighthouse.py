@@ -12,6 +12,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from collections.abc import Mapping
 from datetime import date
 from pathlib import Path
 from statistics import median
@@ -68,23 +69,26 @@ def measured(site: Path, kinds: list[str], turns: int) -> dict[str, Any]:
                 runs = [opened(address + SEEN[kind], options, browser) for _ in range(turns)]
                 middle = {name: median(run[name] for run in runs) for name in runs[0]}
                 facts |= {f"lighthouse_{kind}_{form}_{name}": value for name, value in middle.items()}
-                rows.append(
-                    [
-                        f"{SEEN[kind]} {form}",
-                        *(f"{middle[name]:.0f}" for name in SCORES),
-                        *(f"{middle[name] / 1000:.2f}" for name in ("first", "largest")),
-                        *(f"{middle[name]:.0f}" for name in ("blocked", "work")),
-                        f"{middle['moved']:.3f}",
-                    ]
-                )
+                rows.append(row_of(kind, form, middle))
                 print("  ".join(rows[-1]), flush=True)
     title = (
-        f"Lighthouse ({LIGHTHOUSE.partition('@')[2]}) on each kind of page, medians: its scores out of 100; first and "
-        "largest paint in seconds, milliseconds in which the page could not answer and in which it worked, on the slow "
-        "4G telephone and on the desk computer that Lighthouse calculates with; and the sum of all layout shifts."
+        f"Lighthouse ({LIGHTHOUSE.partition('@')[2]}) on each kind of page, medians. Scores out of 100: speed, "
+        "accessibility, practices, search engines. First and largest paint, the time in which the page could not "
+        "answer and that in which it worked, on the slow 4G telephone and the desk computer that Lighthouse "
+        "calculates with."
     )
-    columns = ["Page", "Speed", "Accessibility", "Practices", "Search", "First", "Largest", "Blocked", "Work", "Shifts"]
+    columns = ["Page", "Scores", "First, s", "Largest, s", "Blocked, ms", "Work, ms", "Shifts"]
     return {"title": title, "columns": columns, "rows": rows, "turns": turns, "facts": facts}
+
+
+def row_of(kind: str, form: str, middle: Mapping[str, float]) -> list[str]:
+    return [
+        f"{SEEN[kind].strip('/') or 'landing page'}, {form}",
+        " · ".join(f"{middle[name]:.0f}" for name in SCORES),
+        *(f"{middle[name] / 1000:.2f}" for name in ("first", "largest")),
+        *(f"{middle[name]:.0f}" for name in ("blocked", "work")),
+        f"{middle['moved']:.3f}",
+    ]
 
 
 def main() -> None:

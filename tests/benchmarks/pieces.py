@@ -1,4 +1,4 @@
-"""Two pieces of a training step alone: the loss, and putting a batch together.
+"""Three pieces of a training step alone: the loss, putting a batch together, and the kernel over boxes of any shape.
 
 `python -m tests.benchmarks.pieces` prints the tables; with `--record` it also writes them to `results/`.
 """
@@ -11,7 +11,7 @@ import torch
 from pycox.models.loss import nll_logistic_hazard
 from torch import Tensor
 
-from tests.benchmarks.patients import lists_of, ragged_cohort
+from tests.benchmarks.patients import EMBEDDING, HIDDEN, lists_of, ragged_cohort
 from tests.benchmarks.records import TURNS, Step, Table, compare, main, quartiles, row, spread
 from visitwise import textbook
 from visitwise.functional import hazard_nll
@@ -115,5 +115,41 @@ def collate() -> Table:
     }
 
 
+def kernel() -> Table:
+    """An LSTM forward and backward over boxes of 960 cells, from few long rows to many short ones."""
+    lstm = torch.nn.LSTM(EMBEDDING, HIDDEN, batch_first=True)
+    draw = torch.Generator().manual_seed(SEED)
+
+    def over(n_rows: int) -> Step:
+        box = torch.randn(n_rows, 960 // n_rows, EMBEDDING, generator=draw).requires_grad_()
+
+        def step() -> int:
+            lstm(box)[0].sum().backward()
+            box.grad = None
+            lstm.zero_grad()
+            return box.shape[0] * box.shape[1]
+
+        return step
+
+    sizes = (1, 2, 4, 6, 8, 9, 10, 12, 16, 24, 32, 64)
+    rates = compare({f"{size}": over(size) for size in sizes}, dict.fromkeys(map(str, sizes), 10), 3 * TURNS)
+    facts: dict[str, float] = {}
+    rows: list[list[str]] = []
+    for size in sizes:
+        more = rates["64"] / rates[f"{size}"]
+        facts |= quartiles(f"bench_kernel_{size}", more)
+        rows.append(row(f"{size}", f"{960 // size}", f"{1e6 / np.median(rates[f'{size}']):.1f}", spread(more)))
+    return {
+        "title": (
+            f"An LSTM over a box of about 960 cells, forward and backward, one thread, CPU time: microseconds a cell, "
+            f"and how many times as long as in 64 rows: median [quartiles]. Embedding {EMBEDDING}, hidden {HIDDEN}."
+        ),
+        "columns": ["Rows", "Columns", "µs a cell", "Times as long"],
+        "rows": rows,
+        "turns": 3 * TURNS,
+        "facts": facts,
+    }
+
+
 if __name__ == "__main__":
-    main(__doc__ or "", {"loss": loss, "collate": collate}, seed=SEED)
+    main(__doc__ or "", {"loss": loss, "collate": collate, "kernel": kernel}, seed=SEED)
